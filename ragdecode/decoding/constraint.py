@@ -1,0 +1,44 @@
+"""The contract of constraints: forbid tokens, by a state that is carried down every path of the draft tree."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
+
+from ragdecode.spec.settings import Settings
+
+if TYPE_CHECKING:
+    import torch
+
+    from ragdecode.decoding.request import Request
+
+
+class ConstraintSession(ABC):
+    """A constraint at work for one request. States are values: advancing one leaves it as it was."""
+
+    @abstractmethod
+    def start(self) -> Any:
+        """State before the first token."""
+
+    @abstractmethod
+    def advance(self, state: Any, token: int) -> Any:
+        """State after a token."""
+
+    @abstractmethod
+    def mask(self, state: Any) -> torch.Tensor | None:
+        """Forbidden tokens, bool ``[V]`` on any device; None forbids nothing. All forbidden ends the answer."""
+
+
+class Constraint(ABC):
+    """A constraint as declared; makes a session a request."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings: Any = settings
+
+    @abstractmethod
+    def start(self, request: Request, vocab_size: int) -> ConstraintSession:
+        """Begin to constrain a request over a vocabulary of V tokens.
+
+        Raises:
+            InputError: The settings cannot be met for this request.
+        """

@@ -1,0 +1,1 @@
+"""Constraints: forbid tokens. One constraint a file."""

@@ -1,0 +1,105 @@
+"""The contract of drafters: guess a tree of continuations. They can change speed only, never the distribution."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ragdecode.spec.settings import Settings
+
+if TYPE_CHECKING:
+    import torch
+
+    from ragdecode.decoding.request import Request
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A proposed tree under the last accepted token; parents before children.
+
+    Attributes:
+        tokens: Proposed ids [N - 1].
+        parents: For each, the index of its parent in this list, or -1 for the last accepted token.
+        scores: Estimated probability that the path down to each token is accepted; not above its parent's.
+    """
+
+    tokens: Sequence[int] = ()
+    parents: Sequence[int] = ()
+    scores: Sequence[float] = ()
+
+    @staticmethod
+    def chain(tokens: Sequence[int], score: float = 1.0) -> Draft:
+        """A draft without branches; the score is that of each step, multiplied along the chain."""
+        return Draft(
+            list(tokens), list(range(-1, len(tokens) - 1)), [score ** (depth + 1) for depth in range(len(tokens))]
+        )
+
+
+@dataclass(frozen=True)
+class Look:
+    """Asks the engine for a view's predictions after the nodes of a draft; yielded by drafters that use a model.
+
+    The engine answers with log-probabilities ``[1 + len(draft.tokens), V]``: row 0 after the last accepted token,
+    row i + 1 after ``draft.tokens[i]``. Looks of many requests share a pass.
+    """
+
+    view: str
+    draft: Draft
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What verification told: the fed tree and which way was taken.
+
+    Attributes:
+        tokens: The fed nodes' tokens [N]; node 0 is the token that was last accepted before this step.
+        parents: Their parents, -1 for node 0 [N].
+        accepted: Nodes on the accepted path, node 0 first.
+        committed: The tokens that were committed, the bonus token last.
+        log_probs: Composed log-probabilities at all fed nodes ``[N, V]``, on the device.
+    """
+
+    tokens: Sequence[int]
+    parents: Sequence[int]
+    accepted: Sequence[int]
+    committed: Sequence[int]
+    log_probs: torch.Tensor
+
+
+class DraftSession(ABC):
+    """A drafter at work for one request."""
+
+    @abstractmethod
+    def propose(self, nodes: int) -> Draft | Generator[Look, torch.Tensor, Draft]:
+        """Guess at most ``nodes`` tokens after everything accepted so far.
+
+        A drafter that needs a model is a generator: it yields `Look` requests and returns the draft.
+        """
+
+    @abstractmethod
+    def observe(self, verified: Verified) -> None:
+        """Learn what was accepted; called once a step, with the prompt's first answer token too."""
+
+    @abstractmethod
+    def rewind(self, length: int) -> None:
+        """Forget all but the first ``length`` generated tokens."""
+
+
+class Drafter(ABC):
+    """A drafter as declared; makes a session a request.
+
+    Attributes:
+        views: Views that it looks at; they are advanced even where no rule reads them.
+    """
+
+    views: Sequence[str] = ()
+    name: str = field(default="")
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings: Any = settings
+
+    @abstractmethod
+    def start(self, request: Request) -> DraftSession:
+        """Begin to draft for a request."""

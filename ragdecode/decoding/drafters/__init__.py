@@ -1,0 +1,1 @@
+"""Drafters: guess a tree of continuations. One drafter a file."""

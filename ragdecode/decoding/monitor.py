@@ -1,0 +1,128 @@
+"""The contract of monitors: watch accepted tokens and their signals, keep a record, and act if need be."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ragdecode.spec.settings import Settings
+
+if TYPE_CHECKING:
+    import torch
+
+    from ragdecode.decoding.request import Request
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A token about to be committed, with its signals.
+
+    Attributes:
+        position: Its 0-based place in the answer.
+        token: Its id.
+        text: The answer's text up to and including it (unfinished characters left out).
+        logprob: Composed log-probability.
+        views: Raw log-probability in each view.
+        entropy: Entropy of the composed distribution, in nats, for monitors that declare ``entropy``.
+        hidden: The target's last hidden state that predicted it ``[H]``, for monitors that declare ``hidden``.
+        divergence: KL(target view || other view) in nats, by other view, for monitors that declare ``divergence``.
+    """
+
+    position: int
+    token: int
+    text: str
+    logprob: float
+    views: Mapping[str, float]
+    entropy: float | None = None
+    hidden: torch.Tensor | None = None
+    divergence: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Flag:
+    """Note something and go on."""
+
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Stop:
+    """End the answer after the first ``keep`` tokens."""
+
+    keep: int
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Rewind:
+    """Go back to the first ``to`` tokens and decode again.
+
+    Attributes:
+        to: Tokens that stay.
+        overrides: Settings changed from there on: ``sampling.temperature``, or ``cad.alpha`` for a rule.
+        bans: Tokens forbidden as the first one after the rewind.
+        detail: For people.
+    """
+
+    to: int
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    bans: Sequence[int] = ()
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Retrieve:
+    """Look for more evidence with ``query`` and go on under the new prompts."""
+
+    query: str
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+Action = Flag | Stop | Rewind | Retrieve
+
+
+class MonitorSession(ABC):
+    """A monitor at work for one request."""
+
+    @abstractmethod
+    def observe(self, token: Accepted) -> Action | None:
+        """See the next accepted token; an action other than `Flag` ends the step's path there."""
+
+    def finish(self, text: str) -> Action | None:
+        """See the whole text once the answer is about to end; may still act."""
+        return None
+
+    def released(self) -> int | None:
+        """How many tokens may be shown; None for all. Lets a monitor hold text back until its verdict."""
+        return None
+
+    @abstractmethod
+    def rewind(self, length: int) -> None:
+        """Forget all but the first ``length`` tokens."""
+
+    @abstractmethod
+    def record(self) -> Any:
+        """What goes into the answer's record: plain JSON data."""
+
+
+class Monitor(ABC):
+    """A monitor as declared; makes a session a request.
+
+    Attributes:
+        entropy, hidden, divergence: Signals that it needs.
+        views: Views that it needs besides the target.
+    """
+
+    entropy: ClassVar[bool] = False
+    hidden: ClassVar[bool] = False
+    divergence: ClassVar[bool] = False
+    views: Sequence[str] = ()
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings: Any = settings
+
+    @abstractmethod
+    def start(self, request: Request) -> MonitorSession:
+        """Begin to watch a request."""

@@ -1,0 +1,1 @@
+"""Monitors: watch accepted tokens and may act. One monitor a file."""

@@ -1,0 +1,185 @@
+"""What the engine is asked to do, and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from ragdecode.decoding.constraint import Constraint
+from ragdecode.decoding.drafter import Drafter
+from ragdecode.decoding.monitor import Monitor
+from ragdecode.decoding.rule import Rule
+
+#: Name of the view that every request has: the prompt with the evidence.
+TARGET = "with_context"
+
+FinishReason = Literal["stop", "length", "monitor", "constraint", "cancelled"]
+
+
+@dataclass(frozen=True)
+class View:
+    """One way of showing a model the same request.
+
+    Attributes:
+        prompt: Token ids of the prompt, at least one.
+        model: Key of the backend that runs it.
+        role: Whether rules, drafters or both use it; a draft-only view is not verified.
+    """
+
+    prompt: Sequence[int]
+    model: str = "main"
+    role: Literal["rule", "draft", "both"] = "both"
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Transforms of the composed distribution, applied once, in this order; see the YAML's ``sampling``.
+
+    ``repetition_penalty`` multiplies composed log-probabilities (they are never positive, so it always lowers).
+    """
+
+    repetition_penalty: float = 1.0
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Request:
+    """One answer to decode.
+
+    Attributes:
+        id: Keys the sampling noise; unique among the requests in flight.
+        views: The views by name; `TARGET` is among them.
+        rules: Chain of rules; empty takes the target view as it is.
+        drafters: Fused into one tree.
+        constraints: Forbid tokens.
+        monitors: Watch accepted tokens.
+        sampling: How the next token is picked.
+        end_tokens: Ids that end the answer; never part of it.
+        stop_strings: Strings that end the answer; never part of its text.
+        max_new_tokens: Longest answer.
+        max_draft_nodes: Largest draft tree, root included.
+        max_rewinds: How often monitors may rewind.
+        detokenize: Token ids to text; without it there is no text, and no stop strings.
+        tokenize: Text to token ids, as it would continue an answer; for constraints and drafters that need it.
+        alternatives: How many of the best tokens to report at each position (a trace wants some).
+        retrieve: Called by a monitor's ``retrieve`` action: query to new prompts by view.
+    """
+
+    id: str
+    views: Mapping[str, View]
+    rules: Sequence[Rule] = ()
+    drafters: Sequence[Drafter] = ()
+    constraints: Sequence[Constraint] = ()
+    monitors: Sequence[Monitor] = ()
+    sampling: Sampling = Sampling()
+    end_tokens: frozenset[int] = frozenset()
+    stop_strings: Sequence[str] = ()
+    max_new_tokens: int = 96
+    max_draft_nodes: int = 8
+    max_rewinds: int = 3
+    detokenize: Callable[[Sequence[int]], str] | None = None
+    tokenize: Callable[[str], list[int]] | None = None
+    alternatives: int = 0
+    retrieve: Callable[[str], Mapping[str, Sequence[int]]] | None = None
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """One of the best tokens at a position.
+
+    Attributes:
+        token: Its id.
+        logprob: Its composed log-probability.
+        views: Its raw log-probability in each view.
+    """
+
+    token: int
+    logprob: float
+    views: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class TokenRecord:
+    """One accepted token with what was known when it was chosen.
+
+    Attributes:
+        position: 0-based place in the answer.
+        token: Its id.
+        logprob: Composed log-probability: after the rules, before constraints and sampling.
+        views: Raw log-probability of the token in each view.
+        source: The drafter that proposed it, or ``model``.
+        choices: Most probable token of each view; filled when alternatives are asked for.
+        alternatives: The best tokens by composed probability; empty unless asked for.
+    """
+
+    position: int
+    token: int
+    logprob: float
+    views: Mapping[str, float]
+    source: str
+    choices: Mapping[str, int] = field(default_factory=dict)
+    alternatives: Sequence[Alternative] = ()
+
+
+@dataclass
+class Stats:
+    """What an answer cost.
+
+    Attributes:
+        prompt_tokens: Tokens of the target view's prompt.
+        new_tokens: Tokens of the answer.
+        steps: Passes of the target model that committed tokens.
+        forward_passes: Passes of any model that this request took part in, prefill included.
+        forward_rows: Rows (request x view) that those passes advanced.
+        drafted: Draft tokens that were verified.
+        accepted: Draft tokens that were accepted.
+        prefill_seconds: Time until the first token was known, from the start of the request's first pass.
+        decode_seconds: Time from the first token to the last.
+        sources: Per drafter: tokens proposed and accepted.
+    """
+
+    prompt_tokens: int = 0
+    new_tokens: int = 0
+    steps: int = 0
+    forward_passes: int = 0
+    forward_rows: int = 0
+    drafted: int = 0
+    accepted: int = 0
+    prefill_seconds: float = 0.0
+    decode_seconds: float = 0.0
+    sources: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    @property
+    def mean_accepted(self) -> float:
+        """Tokens committed per target pass, bonus included."""
+        return self.new_tokens / self.steps if self.steps else 0.0
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished answer.
+
+    Attributes:
+        id: The request's id.
+        tokens: Ids of the answer, without end tokens; with a stop string, the fewest that cover the text.
+        text: The answer, if the request could detokenise.
+        finish_reason: Why it ended.
+        records: One record a token.
+        stats: What it cost.
+        monitors: What each monitor recorded, by its name.
+        notes: Things a user should know, such as a rewind.
+    """
+
+    id: str
+    tokens: list[int]
+    text: str
+    finish_reason: FinishReason
+    records: list[TokenRecord]
+    stats: Stats
+    monitors: Mapping[str, Any]
+    notes: Sequence[str] = ()

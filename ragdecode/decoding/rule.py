@@ -1,0 +1,62 @@
+"""The contract of rules: fold what the views predict into ONE next-token distribution, node by node."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ragdecode.spec.settings import Settings
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """What a rule may look at: N nodes, of one request's tree or of many.
+
+    Attributes:
+        composed: Log-probabilities so far ``[N, V]``: the target view's, or what the rule before in the chain made.
+        log_probs: Each view's log-probabilities ``[N, V]``, normalised, float32 or better.
+        hidden: Each view's last hidden states ``[N, H]``, for rules that declare ``hidden``.
+        path: ``path(n)`` is the list of tokens generated up to and including node n (computed when called).
+        candidates: Children that the rule asked to see with `Rule.expand` ``[N, K]``.
+        candidate_hidden: Their hidden states in the target view ``[N, K, H]``.
+    """
+
+    composed: torch.Tensor
+    log_probs: Mapping[str, torch.Tensor]
+    hidden: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    path: Callable[[int], list[int]] = lambda _: []
+    candidates: torch.Tensor | None = None
+    candidate_hidden: torch.Tensor | None = None
+
+
+class Rule(ABC):
+    """A pure function of a node's own ancestors and the rule's settings.
+
+    It must not depend on the batch, on siblings, or on how often it was called: drafts are verified against it.
+
+    Attributes:
+        hidden: Whether it reads hidden states.
+        reweighs: What it decides; two rules of a chain that decide the same thing are refused (``evidence``).
+        expand: How many candidate children of each node it wants to see before composing; 0 for none.
+    """
+
+    hidden: ClassVar[bool] = False
+    reweighs: ClassVar[str | None] = None
+    expand: int = 0
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings: Any = settings
+
+    @property
+    @abstractmethod
+    def views(self) -> Sequence[str]:
+        """Views that it reads besides the target; the engine runs a row for each."""
+
+    @abstractmethod
+    def compose(self, nodes: Nodes) -> torch.Tensor:
+        """Composed log-probabilities ``[N, V]``, not necessarily normalised (the engine normalises)."""

@@ -1,0 +1,1 @@
+"""Causal language models, sentence encoders and cross-encoders: sources, cache, loading."""

@@ -1,0 +1,1 @@
+"""The YAML language: typed specs, loading, names, overrides, JSON Schema."""

@@ -1,0 +1,77 @@
+"""``configs/decoding/*.yaml`` and ``decode:``: what acts while each token is chosen."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from ragdecode.spec.model import ModelSpec
+from ragdecode.spec.part import Constraints, Drafters, Monitors, Rules
+from ragdecode.spec.prompt import PromptSpec
+from ragdecode.spec.reference import Reference
+from ragdecode.spec.settings import Settings
+
+
+class SamplingSpec(Settings):
+    """Transforms of the composed distribution, applied once, in this order."""
+
+    repetition_penalty: float = Field(default=1.0, ge=1.0, le=10.0)
+    """Multiplies the composed log-probability of tokens that the answer already holds; 1 is off."""
+    temperature: float = Field(default=0.0, ge=0.0, le=10.0)
+    """0 takes the most probable token; above 0 samples."""
+    top_k: int = Field(default=0, ge=0)
+    """Keep the k most probable tokens; 0 keeps all."""
+    top_p: float = Field(default=1.0, gt=0.0, le=1.0)
+    """Keep the smallest set of tokens that holds this mass; 1 keeps all."""
+    min_p: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Keep tokens with at least this share of the most probable token's probability; 0 keeps all."""
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    """Seed of the position-keyed noise."""
+
+
+class ViewPassages(Settings):
+    """Which of the retrieved passages a view sees."""
+
+    top_k: int = Field(default=4, ge=0)
+    """The best k; 0 shows none."""
+
+
+class ViewSpec(Settings):
+    """One more way of showing the model the same request."""
+
+    model: Annotated[ModelSpec | None, Reference("models")] = None
+    """Another model with the same vocabulary; the pipeline's own if left out."""
+    prompt: Annotated[PromptSpec | None, Reference("prompts")] = None
+    """Another prompt; the pipeline's own if left out."""
+    passages: ViewPassages | None = None
+    """Another choice of passages; the target's if left out."""
+    role: Literal["rule", "draft", "both"] = "both"
+    """Used by rules, by drafters, or by both; a draft-only view is not verified."""
+
+
+class DecodeSpec(Settings):
+    """The decoding stage. All left out: plain rule, no draft, no monitor, no constraint, temperature 0."""
+
+    description: str = ""
+    """One line about the recipe."""
+    rule: Rules = ()
+    """Chain of rules that compose the views; none takes the target view as it is."""
+    draft: Drafters = ()
+    """Drafters, fused into one tree; they change speed only."""
+    constraint: Constraints = ()
+    """Forbidden tokens."""
+    monitor: Monitors = ()
+    """Watch accepted tokens, and may act."""
+    views: dict[str, ViewSpec] = {}
+    """More views, by name, for rules and drafters that ask for them."""
+    sampling: SamplingSpec = SamplingSpec()
+    """How the next token is picked from the composed distribution."""
+    stop: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    """Strings that end the answer; not part of it."""
+    max_new_tokens: int = Field(default=96, ge=1, le=1_000_000)
+    """Longest answer, in tokens."""
+    max_draft_nodes: int = Field(default=8, ge=1, le=512)
+    """Largest draft tree a step verifies, its root included; 1 is no drafting."""
+    max_rewinds: int = Field(default=3, ge=0)
+    """How often monitors may rewind one answer."""

@@ -1,0 +1,51 @@
+"""``indexes/*.yaml``: what is indexed, and how."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from ragdecode.spec.part import Stores
+from ragdecode.spec.settings import Settings
+
+
+class CorpusSpec(Settings):
+    """Which files are read."""
+
+    path: str
+    """Folder or file; relative to the YAML file."""
+    include: tuple[str, ...] = ("**/*.md", "**/*.txt", "**/*.html", "**/*.htm", "**/*.pdf")
+    """Glob patterns of files to read, relative to the folder."""
+    exclude: tuple[str, ...] = ()
+    """Glob patterns of files to leave out."""
+    max_file_mb: float = Field(default=100.0, gt=0)
+    """Larger files are skipped and reported, in megabytes."""
+
+
+class SplitSpec(Settings):
+    """How documents become passages."""
+
+    tokens: int = Field(default=200, ge=16, le=8192)
+    """Longest passage, in tokens of the pipeline's model."""
+    overlap: int = Field(default=40, ge=0)
+    """Tokens that neighbouring passages share."""
+
+    @model_validator(mode="after")
+    def _overlap_below_size(self) -> SplitSpec:
+        if self.overlap * 2 > self.tokens:
+            raise ValueError(f"overlap ({self.overlap}) must be at most half of tokens ({self.tokens})")
+        return self
+
+
+class IndexSpec(Settings):
+    """An index: corpus, splitting, stores."""
+
+    description: str = ""
+    """One line about the index."""
+    corpus: CorpusSpec
+    """Which files are read."""
+    split: SplitSpec = SplitSpec()
+    """How documents become passages."""
+    tokenizer: str | None = None
+    """Model whose tokens are counted; the pipeline's model if left out."""
+    stores: Stores = Field(default=("bm25",), validate_default=True)
+    """What can be searched: one or more of the stores."""

