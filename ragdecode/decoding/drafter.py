@@ -33,7 +33,9 @@ class Draft:
     def chain(tokens: Sequence[int], score: float = 1.0) -> Draft:
         """A draft without branches; the score is that of each step, multiplied along the chain."""
         return Draft(
-            list(tokens), list(range(-1, len(tokens) - 1)), [score ** (depth + 1) for depth in range(len(tokens))]
+            list(tokens),
+            list(range(-1, len(tokens) - 1)),
+            [score ** (depth + 1) for depth in range(len(tokens))],
         )
 
 
