@@ -1,0 +1,1 @@
+"""Measuring pipelines: benchmarks of speed, and runs over data sets."""
