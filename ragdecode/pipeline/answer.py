@@ -1,0 +1,124 @@
+"""A finished answer with everything that is known about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ragdecode.decoding.request import Stats, TokenRecord
+from ragdecode.pipeline.passage import Passage
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """Wall time of an answer by stage; ``load`` is 0 where models and index were already there."""
+
+    load: float = 0.0
+    retrieve: float = 0.0
+    prefill: float = 0.0
+    decode: float = 0.0
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A sentence of the answer.
+
+    Attributes:
+        text: ``answer[start:end]``.
+        start: Offset of its first character in the answer.
+        end: Offset after its last character.
+        faithfulness: How well the evidence supports it, from 0 to 1; None without a monitor that scores it.
+        supported_by: Ids of the passages that support it.
+    """
+
+    text: str
+    start: int
+    end: int
+    faithfulness: float | None = None
+    supported_by: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The sentence as it stands in ``ask --json``."""
+        return {
+            "text": self.text,
+            "start": self.start,
+            "end": self.end,
+            "faithfulness": self.faithfulness,
+            "supported_by": list(self.supported_by),
+        }
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The final record of a question.
+
+    Attributes:
+        question: The question as asked.
+        answer: The text of the answer.
+        finish_reason: ``stop``, ``length``, ``monitor`` or ``constraint``.
+        passages: The evidence as the model saw it, best first.
+        sentences: The answer's sentences.
+        stats: What decoding cost.
+        seconds: Wall time by stage.
+        pipeline: Name of the pipeline.
+        notes: What a user should know: cut passages, dropped rules, rewinds.
+        token_ids: Ids of the answer, without end tokens.
+        records: One record a token; with alternatives if a trace was asked for.
+        token_texts: Text of every token id that the records mention.
+        prompts: The rendered prompt of each view.
+        headline: The pipeline in one line.
+        monitors: What each monitor recorded, by its name.
+    """
+
+    question: str
+    answer: str
+    finish_reason: str
+    passages: tuple[Passage, ...]
+    sentences: tuple[Sentence, ...]
+    stats: Stats
+    seconds: Seconds
+    pipeline: str
+    notes: tuple[str, ...] = ()
+    token_ids: tuple[int, ...] = ()
+    records: Sequence[TokenRecord] = ()
+    token_texts: Mapping[int, str] = field(default_factory=dict)
+    prompts: Mapping[str, str] = field(default_factory=dict)
+    headline: str = ""
+    monitors: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The one object that ``ask --json`` prints."""
+        return {
+            "question": self.question,
+            "answer": self.answer,
+            "finish_reason": self.finish_reason,
+            "passages": [passage.to_json() for passage in self.passages],
+            "sentences": [sentence.to_json() for sentence in self.sentences],
+            "stats": stats_json(self.stats, self.seconds, self.monitors),
+            "pipeline": self.pipeline,
+            "notes": list(self.notes),
+        }
+
+
+def stats_json(stats: Stats, seconds: Seconds, monitors: Mapping[str, Any]) -> dict[str, Any]:
+    """What an answer cost, as ``ask --json`` and ``decode`` write it; tokens a second count the prefill in."""
+    whole = seconds.prefill + seconds.decode
+    return {
+        "prompt_tokens": stats.prompt_tokens,
+        "new_tokens": stats.new_tokens,
+        "steps": stats.steps,
+        "forward_rows": stats.forward_rows,
+        "mean_accepted": stats.mean_accepted,
+        "seconds": {
+            "load": seconds.load,
+            "retrieve": seconds.retrieve,
+            "prefill": seconds.prefill,
+            "decode": seconds.decode,
+        },
+        "tokens_per_second": stats.new_tokens / whole if whole > 0 else 0.0,
+        "forward_passes": stats.forward_passes,
+        "drafted": stats.drafted,
+        "accepted": stats.accepted,
+        "sources": stats.sources,
+    } | ({"monitors": dict(monitors)} if monitors else {})
