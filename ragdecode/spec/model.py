@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, model_validator
 
 from ragdecode.spec.settings import Settings
 
@@ -16,6 +16,8 @@ class HubSource(Settings):
     """Repository, ``owner/name``."""
     revision: str = "main"
     """Branch, tag or commit; a commit pins the bytes."""
+    token: SecretStr | None = None
+    """Access token for a private repository; write it as ``${ENV:NAME}``."""
 
 
 class PathSource(Settings):
