@@ -63,7 +63,7 @@ class DecodeSpec(Settings):
     """Forbidden tokens."""
     monitor: Monitors = ()
     """Watch accepted tokens, and may act."""
-    views: dict[str, ViewSpec] = {}
+    views: dict[str, ViewSpec] = Field(default_factory=dict)
     """More views, by name, for rules and drafters that ask for them."""
     sampling: SamplingSpec = SamplingSpec()
     """How the next token is picked from the composed distribution."""

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field, model_validator
 
+from ragdecode.spec.model import ModelSpec
 from ragdecode.spec.part import Stores
+from ragdecode.spec.reference import ExistingPath, Reference
 from ragdecode.spec.settings import Settings
 
 
 class CorpusSpec(Settings):
     """Which files are read."""
 
-    path: str
+    path: ExistingPath
     """Folder or file; relative to the YAML file."""
     include: tuple[str, ...] = ("**/*.md", "**/*.txt", "**/*.html", "**/*.htm", "**/*.pdf")
     """Glob patterns of files to read, relative to the folder."""
@@ -45,7 +49,7 @@ class IndexSpec(Settings):
     """Which files are read."""
     split: SplitSpec = SplitSpec()
     """How documents become passages."""
-    tokenizer: str | None = None
+    tokenizer: Annotated[ModelSpec | None, Reference("models")] = None
     """Model whose tokens are counted; the pipeline's model if left out."""
     stores: Stores = Field(default=("bm25",), validate_default=True)
     """What can be searched: one or more of the stores."""

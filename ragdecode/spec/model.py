@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, model_validator
 
+from ragdecode.spec.reference import ExistingPath
+from ragdecode.spec.secret import Secret
 from ragdecode.spec.settings import Settings
 
 
@@ -16,14 +18,14 @@ class HubSource(Settings):
     """Repository, ``owner/name``."""
     revision: str = "main"
     """Branch, tag or commit; a commit pins the bytes."""
-    token: SecretStr | None = None
-    """Access token for a private repository; write it as ``${ENV:NAME}``."""
+    token: Secret | None = None
+    """Access token for a private repository, as ``${ENV:NAME}``."""
 
 
 class PathSource(Settings):
     """Weights in a folder (or one GGUF file) on disk."""
 
-    path: str
+    path: ExistingPath
     """Folder with config, tokenizer and safetensors, or a ``.gguf`` file; relative to the YAML file."""
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, GetCoreSchemaHandler, GetJsonSchemaHandler
-from pydantic_core import PydanticCustomError, core_schema
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError, core_schema
 
 from ragdecode.spec import registry
+from ragdecode.spec.nearest import did_you_mean
 from ragdecode.spec.settings import Settings
 
 
@@ -51,24 +51,31 @@ class PartKind:
             serialization=core_schema.plain_serializer_function_ser_schema(lambda part: part.to_yaml()),
         )
 
-    def __get_pydantic_json_schema__(self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
         parts = registry.parts(self.kind)
-        with_settings = [
-            {
-                "type": "object",
-                "additionalProperties": False,
-                "required": [name],
-                "properties": {name: info.settings.model_json_schema()},
-                "description": info.summary,
-            }
-            for name, info in parts.items()
+        arms: list[dict[str, Any]] = [
+            {"const": name, "description": f"{info.summary} (default settings)"} for name, info in parts.items()
         ]
-        return {"anyOf": [{"type": "string", "examples": list(parts)}, *with_settings]}
+        for name, info in parts.items():
+            settings = handler(info.settings.__pydantic_core_schema__)
+            arms.append(
+                {
+                    "type": "object",
+                    "description": info.summary,
+                    "required": [name],
+                    "properties": {name: {"anyOf": [settings, {"type": "null"}]}},
+                    "additionalProperties": False,
+                }
+            )
+        return {"anyOf": arms} if arms else {"not": {}, "description": f"No {self.kind} is installed."}
 
     def validate(self, value: Any) -> Part:
         """Normalise and validate one part."""
         if isinstance(value, Part):
             return value
+        settings: Any
         if isinstance(value, str):
             name, settings = value, {}
         elif isinstance(value, Mapping) and len(value) == 1:
@@ -80,13 +87,42 @@ class PartKind:
             )
         info = registry.find(self.kind, str(name))
         if info is None:
-            near = get_close_matches(str(name), registry.parts(self.kind), n=1)
-            raise PydanticCustomError(
-                "part_unknown",
-                "unknown {kind} '{name}'{did_you_mean}",
-                {"kind": self.kind, "name": str(name), "did_you_mean": f"; did you mean '{near[0]}'?" if near else ""},
-            )
-        return Part(self.kind, info.name, info.settings.model_validate(settings))
+            near = did_you_mean(str(name), registry.parts(self.kind))
+            message = f"unknown {self.kind} '{name}'" + (f"; {near}" if near else "")
+            raise PydanticCustomError("part_unknown", "{message}", {"message": message})
+        try:
+            return Part(self.kind, info.name, info.settings.model_validate(settings))
+        except ValidationError as error:
+            raise _below(info.name, error) from None
+
+
+def _below(name: str, error: ValidationError) -> ValidationError:
+    """The same errors with the part's name at the head of their locations."""
+    details = [
+        InitErrorDetails(
+            # the message is passed as data, because braces in it would be read as a template
+            type=PydanticCustomError(item["type"], "{message}", {**item.get("ctx", {}), "message": item["msg"]}),
+            loc=(name, *item["loc"]),
+            input=item["input"],
+        )
+        for item in error.errors(include_url=False)
+    ]
+    return ValidationError.from_exception_data(error.title, details)
+
+
+@dataclass(frozen=True)
+class ChainOf:
+    """Annotation of a tuple of parts: one alone, a list, or nothing may be written."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.no_info_before_validator_function(_as_list, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        many = handler(schema)
+        one = many.get("items", {})
+        return {"anyOf": [*one.get("anyOf", [one]), many, {"type": "null"}]}
 
 
 def _as_list(value: Any) -> Any:
@@ -103,9 +139,9 @@ Retriever = Annotated[Part, PartKind("retriever")]
 Fusion = Annotated[Part, PartKind("fusion")]
 Store = Annotated[Part, PartKind("store")]
 
-Rules = Annotated[tuple[Rule, ...], BeforeValidator(_as_list)]
-Drafters = Annotated[tuple[Drafter, ...], BeforeValidator(_as_list)]
-Constraints = Annotated[tuple[Constraint, ...], BeforeValidator(_as_list)]
-Monitors = Annotated[tuple[Monitor, ...], BeforeValidator(_as_list)]
-Retrievers = Annotated[tuple[Retriever, ...], BeforeValidator(_as_list)]
-Stores = Annotated[tuple[Store, ...], BeforeValidator(_as_list)]
+Rules = Annotated[tuple[Rule, ...], ChainOf()]
+Drafters = Annotated[tuple[Drafter, ...], ChainOf()]
+Constraints = Annotated[tuple[Constraint, ...], ChainOf()]
+Monitors = Annotated[tuple[Monitor, ...], ChainOf()]
+Retrievers = Annotated[tuple[Retriever, ...], ChainOf()]
+Stores = Annotated[tuple[Store, ...], ChainOf()]

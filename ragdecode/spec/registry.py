@@ -71,6 +71,7 @@ def register(kind: str, name: str, settings: type[Settings] = NoSettings) -> Cal
             raise ValueError(f"{kind} {name!r} is registered twice: {known.cls!r} and {cls!r}")
         summary = (cls.__doc__ or "").strip().split("\n", 1)[0]
         origin = cls.__module__.split(".", 1)[0]
+        cls.part_name = name  # type: ignore[attr-defined]
         _parts[kind, name] = PartInfo(kind, name, cls, settings, summary, origin)
         return cls
 

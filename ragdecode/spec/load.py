@@ -1,0 +1,167 @@
+"""Loads YAML documents: read, names resolved, overrides applied, validated; all problems at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from ragdecode.errors import Problem, SpecError
+from ragdecode.spec import catalogue
+from ragdecode.spec.include import Inclusion, app_root, label_of, open_file
+from ragdecode.spec.nearest import did_you_mean
+from ragdecode.spec.node import Node, Scalar, Source
+from ragdecode.spec.override import LABEL, parse_overrides
+from ragdecode.spec.pipeline import PipelineSpec
+from ragdecode.spec.reference import FOLDERS
+from ragdecode.spec.report import Report
+from ragdecode.spec.resolve import Resolver, with_name
+from ragdecode.spec.shape import Chain, shape_of
+from ragdecode.spec.validate import validate
+
+
+@dataclass(frozen=True)
+class LoadedDocument:
+    """A document of any kind, validated and with every default filled in.
+
+    Attributes:
+        kind: Kind of document, a key of `FOLDERS`.
+        spec: The typed content: a spec model, or a tuple of `Part` for a retrievers file.
+        name: The file's name without its ending.
+        file: The file itself, absolute.
+        app_root: The folder of the app (or the catalogue) that it belongs to.
+        from_catalogue: Whether it belongs to the catalogue.
+        inclusions: The names in it and the files they meant.
+    """
+
+    kind: str
+    spec: Any
+    name: str
+    file: Path
+    app_root: Path
+    from_catalogue: bool
+    inclusions: tuple[Inclusion, ...] = ()
+
+
+@dataclass(frozen=True)
+class LoadedPipeline(LoadedDocument):
+    """A pipeline, validated and with every default filled in."""
+
+    spec: PipelineSpec
+
+
+def document_type(kind: str) -> Any:
+    """The annotated type of a kind of document (a key of `FOLDERS`)."""
+    from ragdecode.spec.decode import DecodeSpec
+    from ragdecode.spec.index import IndexSpec
+    from ragdecode.spec.model import ModelSpec
+    from ragdecode.spec.part import Retrievers
+    from ragdecode.spec.prompt import PromptSpec
+
+    types = {
+        "indexes": IndexSpec,
+        "retrievers": Retrievers,
+        "pipelines": PipelineSpec,
+        "models": ModelSpec,
+        "prompts": PromptSpec,
+        "decoding": DecodeSpec,
+    }
+    return types[kind]
+
+
+@cache
+def _adapter(kind: str) -> TypeAdapter[Any]:
+    return TypeAdapter(document_type(kind))
+
+
+def load_pipeline(target: str | Path, overrides: Sequence[str] = ()) -> LoadedPipeline:
+    """Load a pipeline and check that its parts go together; nothing heavy is imported.
+
+    Args:
+        target: A file, or a name: of a pipeline of the app in the current folder, else of the catalogue.
+        overrides: ``path=value`` texts, as after ``--set``.
+
+    Raises:
+        SpecError: Everything that is wrong with it, each with file, line and path.
+    """
+    from ragdecode.spec.combination import check_pipeline
+
+    document, report, tree = _load("pipelines", target, overrides)
+    check_pipeline(document.spec, tree, report)
+    if report:
+        raise report.error()
+    return LoadedPipeline(**vars(document))
+
+
+def load_document(kind: str, target: str | Path, overrides: Sequence[str] = ()) -> LoadedDocument:
+    """Load a document of any kind (a key of `FOLDERS`); see `load_pipeline`.
+
+    Raises:
+        SpecError: Everything that is wrong with it.
+    """
+    if kind == "pipelines":
+        return load_pipeline(target, overrides)
+    document, _, _ = _load(kind, target, overrides)
+    return document
+
+
+def _load(kind: str, target: str | Path, overrides: Sequence[str]) -> tuple[LoadedDocument, Report, Node]:
+    file, label = find_target(kind, target)
+    root = app_root(file)
+    here = Path.cwd()
+    sets = parse_overrides(overrides, Source(LABEL, here, root, (file,)))
+    tree = open_file(file, root, label=label)
+    if isinstance(tree, Scalar) and tree.value is None:
+        raise SpecError([Problem("the file is empty", label, hint=f"see `ragdecode schema {kind}` for its keys")])
+    report = Report()
+    resolver = Resolver(report)
+    shape = shape_of(document_type(kind))
+    if kind == "retrievers" and isinstance(shape, Chain):
+        shape = Chain(shape.kind, "retrievers")
+    tree = resolver.resolve(tree, shape, sets, ())
+    if kind == "models":
+        tree = with_name(tree, file.stem)
+    spec = validate(tree, _adapter(kind), report)
+    if report:
+        raise report.error()
+    from_catalogue = root == catalogue.catalogue_root()
+    document = LoadedDocument(kind, spec, file.stem, file, root, from_catalogue, tuple(resolver.inclusions))
+    return document, report, tree
+
+
+def find_target(kind: str, target: str | Path) -> tuple[Path, str]:
+    """The file that a command line means, absolute, and how to name it.
+
+    A plain name is a file of the app in the current folder, else of the catalogue; anything else is a path.
+
+    Raises:
+        SpecError: There is no such file.
+    """
+    text = str(target)
+    path = Path(target)
+    is_name = isinstance(target, str) and catalogue.NAME.fullmatch(text) is not None
+    if is_name and path.suffix not in (".yaml", ".yml"):
+        own = catalogue.file_of(Path.cwd(), kind, text)
+        found = own or catalogue.find(kind, text)
+        if found is not None:
+            return found.resolve(), label_of(found)
+    if path.is_file():
+        return path.resolve(), text
+    if path.is_dir():
+        raise SpecError([Problem("this is a folder; expected a YAML file", text, hint=_files_in(path))])
+    if is_name and path.suffix not in (".yaml", ".yml"):
+        known = sorted({*catalogue.names(kind), *catalogue.names_under(Path.cwd(), kind)})
+        message = f"no file of that path, and no {text}.yaml in {FOLDERS[kind]}/ here or in the catalogue"
+        raise SpecError([Problem(message, text, hint=did_you_mean(text, known))])
+    near = did_you_mean(path.name, sorted(item.name for item in path.parent.glob("*.y*ml")))
+    hint = near if near and near.startswith("did") else f"the current folder is {Path.cwd()}"
+    raise SpecError([Problem("no such file", text, hint=hint)])
+
+
+def _files_in(folder: Path) -> str | None:
+    files = sorted(str(path) for path in (*folder.glob("*.yaml"), *folder.glob("pipelines/*.yaml")))
+    return f"for example {files[0]}" if files else None
