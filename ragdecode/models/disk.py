@@ -28,7 +28,7 @@ def require_space(folder: Path, needed: int) -> None:
 
 @contextmanager
 def disk_errors(folder: Path) -> Iterator[None]:
-    """Turn a failed write (disk full, no permission) inside the block into a `RunError`."""
+    """Turn a failed read or write (disk full, no permission) inside the block into a `RunError`."""
     try:
         yield
     except OSError as error:
@@ -39,4 +39,4 @@ def disk_errors(folder: Path) -> Iterator[None]:
                 f"cannot write to {error.filename or folder}: {error.strerror}",
                 hint="make it writable, or point the RAGDECODE_CACHE environment variable elsewhere",
             ) from error
-        raise
+        raise RunError(f"{folder}: {error}") from error
