@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ragdecode.spec.settings import Settings
 
@@ -31,6 +31,8 @@ class ConstraintSession(ABC):
 
 class Constraint(ABC):
     """A constraint as declared; makes a session a request."""
+
+    part_name: ClassVar[str] = ""
 
     def __init__(self, settings: Settings) -> None:
         self.settings: Any = settings

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ragdecode.spec.settings import Settings
 
@@ -75,7 +75,9 @@ class DraftSession(ABC):
 
     @abstractmethod
     def propose(self, nodes: int) -> Draft | Generator[Look, torch.Tensor, Draft]:
-        """Guess at most ``nodes`` tokens after everything accepted so far.
+        """Guess what follows everything accepted so far.
+
+        The step has room for ``nodes`` tokens; of a larger draft, the engine keeps the best by score.
 
         A drafter that needs a model is a generator: it yields `Look` requests and returns the draft.
         """
@@ -97,7 +99,8 @@ class Drafter(ABC):
     """
 
     views: Sequence[str] = ()
-    name: str = field(default="")
+
+    part_name: ClassVar[str] = ""
 
     def __init__(self, settings: Settings) -> None:
         self.settings: Any = settings

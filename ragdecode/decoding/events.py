@@ -17,16 +17,12 @@ class Event:
 
 @dataclass(frozen=True)
 class TokenEvent(Event):
-    """A token was committed. ``text`` is what became printable with it; it may be empty or span tokens."""
+    """A token was committed and may be shown; ``text`` is what became printable with it, possibly nothing.
+
+    A token is announced once its text can no longer turn out to be part of a stop string.
+    """
 
     record: TokenRecord
-    text: str
-
-
-@dataclass(frozen=True)
-class TextEvent(Event):
-    """Text that was held back (an unfinished character, a possible stop string) became printable."""
-
     text: str
 
 

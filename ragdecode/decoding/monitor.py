@@ -120,6 +120,8 @@ class Monitor(ABC):
     divergence: ClassVar[bool] = False
     views: Sequence[str] = ()
 
+    part_name: ClassVar[str] = ""
+
     def __init__(self, settings: Settings) -> None:
         self.settings: Any = settings
 

@@ -133,6 +133,7 @@ class Stats:
     Attributes:
         prompt_tokens: Tokens of the target view's prompt.
         new_tokens: Tokens of the answer.
+        committed: Tokens that passes of the target committed: end tokens and rewound ones count too.
         steps: Passes of the target model that committed tokens.
         forward_passes: Passes of any model that this request took part in, prefill included.
         forward_rows: Rows (request x view) that those passes advanced.
@@ -145,6 +146,7 @@ class Stats:
 
     prompt_tokens: int = 0
     new_tokens: int = 0
+    committed: int = 0
     steps: int = 0
     forward_passes: int = 0
     forward_rows: int = 0
@@ -157,7 +159,7 @@ class Stats:
     @property
     def mean_accepted(self) -> float:
         """Tokens committed per target pass, bonus included."""
-        return self.new_tokens / self.steps if self.steps else 0.0
+        return self.committed / self.steps if self.steps else 0.0
 
 
 @dataclass(frozen=True)

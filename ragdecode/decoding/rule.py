@@ -49,6 +49,8 @@ class Rule(ABC):
     reweighs: ClassVar[str | None] = None
     expand: int = 0
 
+    part_name: ClassVar[str] = ""
+
     def __init__(self, settings: Settings) -> None:
         self.settings: Any = settings
 

@@ -1,0 +1,165 @@
+"""A request in flight: its rows, its answer so far, and the state of its parts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from ragdecode.decoding.constraint import ConstraintSession
+from ragdecode.decoding.drafter import DraftSession
+from ragdecode.decoding.monitor import MonitorSession
+from ragdecode.decoding.overrides import apply_overrides
+from ragdecode.decoding.request import TARGET, FinishReason, Request, Result, Stats, TokenRecord
+from ragdecode.decoding.row import Row
+from ragdecode.decoding.rule import Rule
+from ragdecode.decoding.textstream import TextStream
+
+
+class Active:
+    """The mutable state of one request between its first pass and its result.
+
+    Attributes:
+        request: What was asked.
+        rows: Cache rows by view, the target first; none while the request waits.
+        rules: The rule chain in force; monitors may change its settings.
+        sampling: The sampling in force.
+        tokens: Accepted tokens.
+        records: One record an accepted token.
+        constraint_states: States of the constraints after 0, 1, ... accepted tokens.
+        bans: Tokens that a rewind forbids, by position.
+        epoch: Raised by every rewind, so that the same noise is not drawn twice.
+        shown: Characters that were announced.
+        announced: Tokens that were announced.
+        finished: Why the answer ended, once it did.
+    """
+
+    def __init__(self, request: Request, vocab_size: int) -> None:
+        self.request = request
+        self.rows: dict[str, Row] = {}
+        self.rules: Sequence[Rule] = request.rules
+        self.sampling = request.sampling
+        self.tokens: list[int] = []
+        self.records: list[TokenRecord] = []
+        self.constraints: list[ConstraintSession] = [part.start(request, vocab_size) for part in request.constraints]
+        self.constraint_states: list[list[Any]] = [[session.start() for session in self.constraints]]
+        self.monitors: list[tuple[str, MonitorSession]] = [
+            (part.part_name, part.start(request)) for part in request.monitors
+        ]
+        self.drafters: list[tuple[str, DraftSession]] = [
+            (part.part_name, part.start(request)) for part in request.drafters
+        ]
+        self.wants_entropy = any(part.entropy for part in request.monitors)
+        self.wants_divergence = any(part.divergence for part in request.monitors)
+        self.wants_hidden = any(part.hidden for part in request.monitors) or any(part.hidden for part in request.rules)
+        self.stream = TextStream(request.detokenize, request.stop_strings) if request.detokenize else None
+        self.bans: dict[int, set[int]] = {}
+        self.epoch = 0
+        self.rewinds = 0
+        self.committed = 0
+        self.shown = 0
+        self.announced = 0
+        self.finished: FinishReason | None = None
+        self.notes: list[str] = []
+        self.stats = Stats(prompt_tokens=len(request.views[TARGET].prompt))
+        self._seen: torch.Tensor | None = None
+        self._started: float | None = None
+        self._first: float | None = None
+        self._last: float = 0.0
+
+    @property
+    def verified(self) -> list[Row]:
+        """The rows that every step advances."""
+        return [row for row in self.rows.values() if row.verified]
+
+    @property
+    def text(self) -> str:
+        """The answer so far."""
+        return self.stream.text if self.stream else ""
+
+    @property
+    def remaining(self) -> int:
+        """Tokens that may still be generated."""
+        return self.request.max_new_tokens - len(self.tokens)
+
+    def start_clock(self) -> None:
+        """Called when the request first takes part in a pass."""
+        if self._started is None:
+            self._started = time.perf_counter()
+
+    def append(self, record: TokenRecord) -> None:
+        """Accept one token."""
+        self._last = time.perf_counter()
+        if self._first is None:
+            self._first = self._last
+        self.tokens.append(record.token)
+        self.records.append(record)
+        states = self.constraint_states[-1]
+        self.constraint_states.append(
+            [session.advance(state, record.token) for session, state in zip(self.constraints, states, strict=True)]
+        )
+        if self._seen is not None:
+            self._seen[record.token] = True
+        if self.stream:
+            self.stream.push(record.token)
+
+    def seen(self, vocab_size: int, device: torch.device) -> torch.Tensor:
+        """Which tokens the answer holds, bool ``[V]``; kept up to date from the first call on."""
+        if self._seen is None:
+            self._seen = torch.zeros(vocab_size, dtype=torch.bool, device=device)
+            if self.tokens:
+                self._seen[torch.tensor(self.tokens, device=device)] = True
+        return self._seen
+
+    def rewind(self, to: int, overrides: Mapping[str, Any], bans: Sequence[int]) -> None:
+        """Go back to the first ``to`` tokens; what was drawn after them is drawn afresh."""
+        del self.tokens[to:], self.records[to:], self.constraint_states[to + 1 :]
+        if self.stream:
+            self.stream.rewind(to)
+        for row in self.rows.values():
+            row.clamp(self.tokens)
+        for _, drafter in self.drafters:
+            drafter.rewind(to)
+        for _, monitor in self.monitors:
+            monitor.rewind(to)
+        self.rules, self.sampling = apply_overrides(self.rules, self.sampling, overrides)
+        self.bans = {position: tokens for position, tokens in self.bans.items() if position <= to}
+        if bans:
+            self.bans.setdefault(to, set()).update(bans)
+        self.epoch += 1
+        self.rewinds += 1
+        self._seen = None
+        self.finished = None
+
+    def result(self) -> Result:
+        """The finished answer."""
+        assert self.finished is not None
+        keep = len(self.tokens)
+        if self.stream:
+            self.stream.flush()
+            keep = self.stream.tokens_covering_text()
+        stats = self.stats
+        stats.new_tokens = keep
+        stats.committed = self.committed
+        if self._started is not None:
+            end = time.perf_counter()
+            stats.prefill_seconds = (self._first or end) - self._started
+            stats.decode_seconds = end - self._first if self._first is not None else 0.0
+        return Result(
+            id=self.request.id,
+            tokens=self.tokens[:keep],
+            text=self.text,
+            finish_reason=self.finished,
+            records=self.records[:keep],
+            stats=stats,
+            monitors={name: session.record() for name, session in self.monitors},
+            notes=tuple(self.notes),
+        )
+
+    def close(self) -> None:
+        """Free the cache rows."""
+        for row in self.rows.values():
+            row.backend.close_row(row.handle)
+        self.rows = {}

@@ -1,0 +1,174 @@
+"""From what the views predict to the token picked after every node: rules, constraints, sampling, in that order.
+
+All nodes of all requests that share a rule chain are composed together; a rule cannot tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from ragdecode.decoding.noise import gumbel
+from ragdecode.decoding.request import TARGET
+from ragdecode.decoding.rule import Nodes, Rule
+from ragdecode.decoding.sampling import penalise, warp
+from ragdecode.decoding.tree import Tree
+
+if TYPE_CHECKING:
+    from ragdecode.decoding.active import Active
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What the verified views of a request predict at the N nodes of its tree.
+
+    Attributes:
+        active: The request.
+        tree: Its tree.
+        logits: Raw logits of each view ``[N, V]``.
+        hidden: Last hidden states of each view ``[N, H]``, where asked for.
+    """
+
+    active: Active
+    tree: Tree
+    logits: Mapping[str, torch.Tensor]
+    hidden: Mapping[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Composed:
+    """A request's tree with its composed distribution.
+
+    Attributes:
+        predicted: What the views predict.
+        log_probs: Composed log-probabilities ``[N, V]``, before constraints and sampling.
+        views: Each view's log-probabilities ``[N, V]``.
+        picked: Token picked after each node ``[N]``, on the device.
+        dead: Whether everything is forbidden there, bool ``[N]``, on the device.
+    """
+
+    predicted: Predicted
+    log_probs: torch.Tensor
+    views: Mapping[str, torch.Tensor]
+    picked: torch.Tensor
+    dead: torch.Tensor
+
+
+#: Runs candidate children ``[N, K]`` of a request's nodes; answers their hidden states ``[N, K, H]``.
+Expand = Callable[[Predicted, torch.Tensor], torch.Tensor]
+
+
+def compose(batch: Sequence[Predicted], expand: Expand) -> list[Composed]:
+    """Compose and pick for every request of a step."""
+    groups: dict[tuple[object, ...], list[Predicted]] = {}
+    for item in batch:
+        key = (*(id(rule) for rule in item.active.rules), *item.logits)
+        groups.setdefault(key, []).append(item)
+    results: dict[str, Composed] = {}
+    for group in groups.values():
+        views = {
+            view: torch.log_softmax(_wide(torch.cat([item.logits[view] for item in group])), dim=-1)
+            for view in group[0].logits
+        }
+        log_probs = _apply_rules(group, views, expand)
+        start = 0
+        for item in group:
+            span = slice(start, start + item.tree.size)
+            start += item.tree.size
+            own = {view: table[span] for view, table in views.items()}
+            picked, dead = _pick(item, log_probs[span], own[TARGET])
+            results[item.active.request.id] = Composed(item, log_probs[span], own, picked, dead)
+    return [results[item.active.request.id] for item in batch]
+
+
+def _wide(logits: torch.Tensor) -> torch.Tensor:
+    return logits if logits.dtype is torch.float64 else logits.float()
+
+
+def _apply_rules(group: Sequence[Predicted], views: Mapping[str, torch.Tensor], expand: Expand) -> torch.Tensor:
+    """Run the rule chain over all nodes of a group; log-probabilities ``[N, V]``."""
+    rules: Sequence[Rule] = group[0].active.rules
+    composed = views[TARGET]
+    if not rules:
+        return composed
+    owner = [(item, node) for item in group for node in range(item.tree.size)]
+
+    def path(node: int) -> list[int]:
+        item, local = owner[node]
+        return [*item.active.tokens, *item.tree.path(local)]
+
+    hidden = {view: torch.cat([item.hidden[view] for item in group]) for view in group[0].hidden}
+    nodes = Nodes(composed=composed, log_probs=views, hidden=hidden, path=path)
+    for rule in rules:
+        if rule.expand:
+            candidates = nodes.composed.topk(rule.expand, dim=-1).indices  # [N, K]
+            parts = candidates.split([item.tree.size for item in group])
+            seen = torch.cat([expand(item, part) for item, part in zip(group, parts, strict=True)])
+            nodes = replace(nodes, candidates=candidates, candidate_hidden=seen)
+        nodes = replace(nodes, composed=torch.log_softmax(rule.compose(nodes), dim=-1))
+    return nodes.composed
+
+
+def _pick(item: Predicted, log_probs: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Constraints, penalty, sampling; the picked tokens ``[N]`` and whether nothing was allowed ``[N]``."""
+    active, tree = item.active, item.tree
+    scores = log_probs
+    forbidden = _forbidden(item, log_probs.shape[-1], log_probs.device)
+    if forbidden is not None:
+        scores = log_probs.masked_fill(forbidden, float("-inf"))
+        # a rule's own mask may leave nothing of what the constraint allows: then the target view decides
+        empty = torch.isneginf(scores.amax(dim=-1, keepdim=True))
+        scores = torch.where(empty, target.masked_fill(forbidden, float("-inf")), scores)
+    dead = torch.isneginf(scores.amax(dim=-1))
+    sampling = active.sampling
+    if sampling.repetition_penalty != 1:
+        scores = penalise(scores, _seen(item, log_probs), sampling.repetition_penalty)
+    if sampling.temperature > 0:
+        start = len(active.tokens)
+        deepest = max(tree.depths)
+        noise = gumbel(
+            sampling.seed,
+            active.request.id,
+            active.epoch,
+            range(start, start + deepest + 1),
+            log_probs.shape[-1],
+            log_probs.device,
+        )
+        scores = warp(scores, sampling).double() + noise[torch.tensor(tree.depths, device=noise.device)]
+    return scores.argmax(dim=-1), dead
+
+
+def _forbidden(item: Predicted, vocab_size: int, device: torch.device) -> torch.Tensor | None:
+    """Tokens that constraints and monitors' bans forbid after each node, bool ``[N, V]``, or None."""
+    active, tree = item.active, item.tree
+    if not active.constraints and not active.bans:
+        return None
+    table = torch.zeros(tree.size, vocab_size, dtype=torch.bool, device=device)
+    states: list[list[object]] = []
+    for node, (token, parent, depth) in enumerate(zip(tree.tokens, tree.parents, tree.depths, strict=True)):
+        if node == 0:
+            states.append(list(active.constraint_states[-1]))
+        else:
+            above = states[parent]
+            states.append(
+                [session.advance(state, token) for session, state in zip(active.constraints, above, strict=True)]
+            )
+        for session, state in zip(active.constraints, states[node], strict=True):
+            mask = session.mask(state)
+            if mask is not None:
+                table[node] |= mask.to(device)
+        banned = active.bans.get(len(active.tokens) + depth)
+        if banned:
+            table[node, torch.tensor(sorted(banned), device=device)] = True
+    return table
+
+
+def _seen(item: Predicted, like: torch.Tensor) -> torch.Tensor:
+    """Tokens that the answer holds at each node, ancestors in the tree included, bool ``[N, V]``."""
+    seen = item.active.seen(like.shape[-1], like.device).repeat(item.tree.size, 1)
+    for node in range(1, item.tree.size):
+        seen[node, item.tree.path(node)] = True
+    return seen

@@ -1,0 +1,125 @@
+"""Asking the drafters of all requests for trees; those that look at a model share its passes."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+
+import torch
+
+from ragdecode.decoding.active import Active
+from ragdecode.decoding.backend import Backend, Segment
+from ragdecode.decoding.drafter import Draft, Look
+from ragdecode.decoding.request import TARGET
+from ragdecode.decoding.row import Row
+from ragdecode.decoding.segments import with_tree
+from ragdecode.decoding.tree import Tree, fuse
+
+Asking = Generator[Look, torch.Tensor, Draft]
+
+
+def draft_trees(active: Sequence[Active], backends: Mapping[str, Backend], vocab_size: int) -> dict[str, Tree]:
+    """One tree a request, by its id; a tree of one node where nothing is drafted."""
+    drafts: dict[str, list[tuple[str, Draft]]] = {item.request.id: [] for item in active}
+    asking: list[tuple[Active, str, Asking, Look]] = []
+    for item in active:
+        nodes = item.request.max_draft_nodes
+        if nodes < 2 or item.remaining < 2:
+            continue
+        for name, session in item.drafters:
+            proposal = session.propose(nodes - 1)
+            if isinstance(proposal, Draft):
+                drafts[item.request.id].append((name, proposal))
+            else:
+                _advance(item, name, proposal, None, asking, drafts)
+    while asking:
+        answers = _look([(item, look) for item, _, _, look in asking], backends, vocab_size)
+        waiting, asking = asking, []
+        for (item, name, generator, _), answer in zip(waiting, answers, strict=True):
+            _advance(item, name, generator, answer, asking, drafts)
+    trees = {}
+    for item in active:
+        tree = fuse(
+            _last_token(item),
+            drafts[item.request.id],
+            nodes=item.request.max_draft_nodes,
+            max_depth=item.remaining - 1,
+            vocab_size=vocab_size,
+            end_tokens=item.request.end_tokens,
+        )
+        trees[item.request.id] = tree
+    return trees
+
+
+def _advance(
+    item: Active,
+    name: str,
+    generator: Asking,
+    answer: torch.Tensor | None,
+    asking: list[tuple[Active, str, Asking, Look]],
+    drafts: dict[str, list[tuple[str, Draft]]],
+) -> None:
+    """Resume a drafter until it looks again or returns its draft."""
+    try:
+        look = next(generator) if answer is None else generator.send(answer)
+    except StopIteration as done:
+        drafts[item.request.id].append((name, done.value))
+    else:
+        asking.append((item, name, generator, look))
+
+
+def _last_token(item: Active) -> int:
+    return item.tokens[-1] if item.tokens else item.rows[TARGET].prompt[-1]
+
+
+def _look(looks: Sequence[tuple[Active, Look]], backends: Mapping[str, Backend], vocab_size: int) -> list[torch.Tensor]:
+    """Log-probabilities ``[1 + nodes, V]`` at the nodes of each look; a row that two look at is passed twice."""
+    answers: list[torch.Tensor | None] = [None] * len(looks)
+    left = list(range(len(looks)))
+    while left:
+        taken: dict[int, Row] = {}
+        for index in left:
+            item, look = looks[index]
+            row = item.rows[look.view]
+            if all(row is not other for other in taken.values()):
+                taken[index] = row
+        for model, backend in backends.items():
+            indices = [index for index, row in taken.items() if row.model == model]
+            if indices:
+                _pass(backend, [looks[index] for index in indices], indices, answers, vocab_size)
+        left = [index for index in left if index not in taken]
+    return [answer for answer in answers if answer is not None]
+
+
+def _pass(
+    backend: Backend,
+    looks: Sequence[tuple[Active, Look]],
+    indices: Sequence[int],
+    answers: list[torch.Tensor | None],
+    vocab_size: int,
+) -> None:
+    segments: list[Segment] = []
+    for item, look in looks:
+        row = item.rows[look.view]
+        item.start_clock()
+        segments.append(with_tree(row, item.tokens, _as_tree(_last_token(item), look.draft)))
+        item.stats.forward_passes += 1
+        item.stats.forward_rows += 1
+    output = backend.forward(segments)
+    start = 0
+    for index, (item, look), segment in zip(indices, looks, segments, strict=True):
+        stop = start + len(segment.outputs)
+        logits = output.logits[start:stop, :vocab_size]
+        answers[index] = torch.log_softmax(logits if logits.dtype is torch.float64 else logits.float(), dim=-1)
+        start = stop
+        row = item.rows[look.view]
+        # what was accepted is cached now; the last accepted token is fed again with the next tree
+        row.cached = row.length(item.tokens) - 1
+
+
+def _as_tree(root: int, draft: Draft) -> Tree:
+    depths = [0]
+    for parent in draft.parents:
+        depths.append(depths[parent + 1] + 1)
+    return Tree(
+        [root, *draft.tokens], [-1, *(parent + 1 for parent in draft.parents)], depths, [()] * (1 + len(draft.tokens))
+    )

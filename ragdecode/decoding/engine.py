@@ -1,0 +1,276 @@
+"""The loop: requests join, draft, run, compose, verify, commit, leave.
+
+A step makes one pass a model over all active requests and all their views. One request is a batch of one.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import torch
+
+from ragdecode.decoding import signals
+from ragdecode.decoding.active import Active
+from ragdecode.decoding.backend import Backend, Segment
+from ragdecode.decoding.commit import commit
+from ragdecode.decoding.compose import Predicted, compose
+from ragdecode.decoding.drafting import draft_trees
+from ragdecode.decoding.events import DoneEvent, Event
+from ragdecode.decoding.request import TARGET, Request
+from ragdecode.decoding.row import Row
+from ragdecode.decoding.schedule import Work, plan
+from ragdecode.decoding.segments import chunk, with_tree
+from ragdecode.decoding.tree import Tree
+from ragdecode.errors import InputError, RunError
+
+
+class Engine:
+    """Decodes many requests at once over one or more models.
+
+    Not thread-safe, except for `cancel`; whoever shares an engine puts a lock around it.
+
+    Args:
+        backends: Models by key; `View.model` names one. Their vocabularies must be the same.
+        max_batch: Requests that are decoded together; more wait in line.
+        prefill_tokens: Prompt tokens that one step may read, over all requests.
+        vocab_size: Tokens of the tokenizer; logits of padded embedding rows beyond are ignored.
+    """
+
+    def __init__(
+        self,
+        backends: Mapping[str, Backend],
+        *,
+        max_batch: int = 8,
+        prefill_tokens: int = 512,
+        vocab_size: int | None = None,
+    ) -> None:
+        self._backends = dict(backends)
+        self._max_batch = max_batch
+        self._prefill_tokens = prefill_tokens
+        smallest = min(backend.vocab_size for backend in self._backends.values())
+        self.vocab_size = min(vocab_size or smallest, smallest)
+        self._waiting: deque[Active] = deque()
+        self._active: list[Active] = []
+        self._cancelled: set[str] = set()
+        self._lock = threading.Lock()
+
+    @property
+    def busy(self) -> bool:
+        """Whether any request waits or is in flight."""
+        return bool(self._waiting or self._active)
+
+    def submit(self, request: Request) -> None:
+        """Put a request in line.
+
+        Raises:
+            InputError: The request cannot be run: a view that a part needs is missing, a model is unknown, the
+                prompt is empty or does not fit, a constraint cannot be met, or the id is taken.
+        """
+        self._validate(request)
+        self._waiting.append(Active(request, self.vocab_size))
+
+    def cancel(self, request_id: str) -> None:
+        """End a request before the next step; it finishes as ``cancelled``. Safe from any thread."""
+        with self._lock:
+            self._cancelled.add(request_id)
+
+    def run(self, requests: Iterable[Request]) -> Iterator[Event]:
+        """Submit all requests and yield events until they are done; leaving the iterator cancels the rest."""
+        own = []
+        try:
+            for request in requests:
+                self.submit(request)
+                own.append(request.id)
+            while self.busy:
+                yield from self.step()
+        finally:
+            self._drop(set(own))
+
+    def step(self) -> list[Event]:
+        """Advance every active request by one pass a model."""
+        events: list[Event] = self._take_cancelled()
+        self._admit()
+        work = plan(self._active, self._prefill_tokens)
+        try:
+            trees = draft_trees([item.active for item in work if item.ready], self._backends, self.vocab_size)
+            predicted = self._run(work, trees)
+            composed = compose(predicted, self._expand)
+            nodes = signals.read(composed) if composed else []
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            raise RunError(
+                "out of memory while decoding", hint="lower engine.max_batch or engine.prefill_tokens"
+            ) from error
+        for item, own_nodes in zip(composed, nodes, strict=True):
+            events += commit(item, own_nodes)
+        for active in [active for active in self._active if active.finished]:
+            self._active.remove(active)
+            events.append(DoneEvent(active.request.id, active.result()))
+            active.close()
+        return events
+
+    def _run(self, work: Sequence[Work], trees: Mapping[str, Tree]) -> list[Predicted]:
+        """One pass a model over prompt chunks and trees; predictions of the requests that have trees."""
+        logits: dict[str, dict[str, torch.Tensor]] = {}
+        hidden: dict[str, dict[str, torch.Tensor]] = {}
+        for model, backend in self._backends.items():
+            segments: list[Segment] = []
+            owners: list[tuple[Active, Row, int]] = []
+            for item in work:
+                tree = trees.get(item.active.request.id)
+                rows = [row for row in item.active.verified if row.model == model]
+                for row in rows:
+                    if tree is not None:
+                        segments.append(with_tree(row, item.active.tokens, tree))
+                    elif limit := item.chunks.get(row.view, 0):
+                        segments.append(chunk(row, item.active.tokens, limit))
+                    else:
+                        continue
+                    owners.append((item.active, row, len(segments[-1].outputs)))
+                    item.active.start_clock()
+                    item.active.stats.forward_rows += 1
+                if any(owner[0] is item.active for owner in owners):
+                    item.active.stats.forward_passes += 1
+            if not segments:
+                continue
+            output = backend.forward(segments, hidden=any(active.wants_hidden for active, _, _ in owners))
+            start = 0
+            for segment, (active, row, wanted) in zip(segments, owners, strict=True):
+                if wanted:
+                    span = slice(start, start + wanted)
+                    logits.setdefault(active.request.id, {})[row.view] = output.logits[span, : self.vocab_size]
+                    if output.hidden is not None and active.wants_hidden:
+                        hidden.setdefault(active.request.id, {})[row.view] = output.hidden[span]
+                    row.cached = row.length(active.tokens)  # the tree's nodes count once they are committed
+                else:
+                    row.cached += len(segment.tokens)
+                start += wanted
+        ready = [item.active for item in work if item.active.request.id in trees]
+        return [
+            Predicted(
+                active,
+                trees[active.request.id],
+                {row.view: logits[active.request.id][row.view] for row in active.verified},
+                hidden.get(active.request.id, {}),
+            )
+            for active in ready
+        ]
+
+    def _expand(self, item: Predicted, candidates: torch.Tensor) -> torch.Tensor:
+        """Run candidate children ``[N, K]`` of all nodes under the target; their hidden states ``[N, K, H]``."""
+        active, tree = item.active, item.tree
+        row = active.rows[TARGET]
+        count, width = candidates.shape
+        wider = Tree(
+            [*tree.tokens, *candidates.flatten().tolist()],
+            [*tree.parents, *(node for node in range(count) for _ in range(width))],
+            [*tree.depths, *(tree.depths[node] + 1 for node in range(count) for _ in range(width))],
+            [*tree.sources, *((),) * (count * width)],
+        )
+        row.clamp(active.tokens)
+        segment = with_tree(row, active.tokens, wider)
+        outputs = [*segment.outputs][count:]
+        segment = Segment(segment.row, segment.base, segment.tokens, segment.depths, segment.parents, outputs)
+        output = row.backend.forward([segment], hidden=True)
+        row.cached = row.length(active.tokens)
+        active.stats.forward_passes += 1
+        active.stats.forward_rows += 1
+        assert output.hidden is not None
+        return output.hidden.view(count, width, -1)
+
+    def _admit(self) -> None:
+        """Give rows to waiting requests while there is room.
+
+        Raises:
+            RunError: Nothing is in flight and still there is no memory; the request is dropped.
+        """
+        while self._waiting and len(self._active) < self._max_batch:
+            active = self._waiting[0]
+            try:
+                self._open_rows(active)
+            except RunError:
+                active.close()
+                if self._active:
+                    return  # memory comes back when one of them ends
+                self._waiting.popleft()
+                raise
+            self._waiting.popleft()
+            self._active.append(active)
+
+    def _open_rows(self, active: Active) -> None:
+        request = active.request
+        widest = 1 + max((rule.expand for rule in request.rules), default=0)
+        for name, verified in _needed_views(request).items():
+            view = request.views[name]
+            backend = self._backends[view.model]
+            capacity = len(view.prompt) + request.max_new_tokens + request.max_draft_nodes * widest
+            handle = backend.open_row(capacity)
+            active.rows[name] = Row(name, view.model, backend, handle, view.prompt, capacity, verified)
+
+    def _take_cancelled(self) -> list[Event]:
+        with self._lock:
+            cancelled, self._cancelled = self._cancelled, set()
+        if not cancelled:
+            return []
+        gone = [item for item in (*self._active, *self._waiting) if item.request.id in cancelled]
+        events: list[Event] = []
+        for active in gone:
+            active.finished = "cancelled"
+            events.append(DoneEvent(active.request.id, active.result()))
+        self._drop(cancelled)
+        return events
+
+    def _drop(self, ids: set[str]) -> None:
+        """Forget requests without events; their slots are free at once."""
+        for active in [active for active in self._active if active.request.id in ids]:
+            self._active.remove(active)
+            active.close()
+        self._waiting = deque(item for item in self._waiting if item.request.id not in ids)
+
+    def _validate(self, request: Request) -> None:
+        taken = {item.request.id for item in (*self._active, *self._waiting)}
+        if request.id in taken:
+            raise InputError(f"request id {request.id!r} is in flight already", hint="give every request its own id")
+        if request.max_new_tokens < 1 or request.max_draft_nodes < 1:
+            raise InputError("max_new_tokens and max_draft_nodes must be at least 1")
+        if request.stop_strings and request.detokenize is None:
+            raise InputError("stop strings need a detokenizer", hint="give the request `detokenize`")
+        for name in _needed_views(request):
+            view = request.views.get(name)
+            if view is None:
+                raise InputError(
+                    f"request {request.id!r} lacks the view {name!r}; it has {', '.join(request.views)}",
+                    hint="give it a prompt for that view, or use a rule that does not need it",
+                )
+            if view.model not in self._backends:
+                raise InputError(f"view {name!r} names the unknown model {view.model!r}")
+            limit = self._backends[view.model].max_positions
+            length = len(view.prompt)
+            if not length:
+                raise InputError(f"the prompt of view {name!r} is empty")
+            if length + request.max_new_tokens > limit:
+                raise InputError(
+                    f"the prompt of view {name!r} has {length} tokens; with {request.max_new_tokens} new ones that is "
+                    f"more than the model's window of {limit}",
+                    hint="shorten the prompt or lower max_new_tokens",
+                )
+            worst = max(view.prompt)
+            if worst >= self.vocab_size or min(view.prompt) < 0:
+                raise InputError(
+                    f"the prompt of view {name!r} holds token {worst}, outside the {self.vocab_size} known"
+                )
+
+
+def _needed_views(request: Request) -> dict[str, bool]:
+    """The views that the request's parts use, the target first, and whether each is verified."""
+    verified = [TARGET]
+    for rule in request.rules:
+        verified += rule.views
+    for monitor in request.monitors:
+        verified += monitor.views
+    needed = dict.fromkeys(verified, True)
+    for drafter in request.drafters:
+        for name in drafter.views:
+            needed.setdefault(name, False)
+    return needed

@@ -1,0 +1,47 @@
+"""Gumbel noise that depends on nothing but (seed, request, epoch, position).
+
+The token at output position t is ``argmax(log p_t + g_t)``: an exact sample of ``p_t`` (the Gumbel-max trick), and a
+deterministic function of it. Drafted and undrafted runs, alone or in a batch, pick the same tokens.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import torch
+
+_GOLDEN = 0x9E3779B97F4A7C15
+
+
+def _signed(value: int) -> int:
+    """The 64-bit pattern as torch's signed integer."""
+    value &= 0xFFFFFFFFFFFFFFFF
+    return value - (1 << 64) if value >= 1 << 63 else value
+
+
+def _shift(x: torch.Tensor, bits: int) -> torch.Tensor:
+    """Logical right shift of 64-bit patterns."""
+    return (x >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def gumbel(
+    seed: int, request: str, epoch: int, positions: Sequence[int], vocab_size: int, device: torch.device
+) -> torch.Tensor:
+    """Standard Gumbel noise ``[len(positions), V]`` in float64.
+
+    The generator is SplitMix64 (Steele, Lea and Flood 2014) used by counter: stream key from a hash of (seed,
+    request, epoch, position), counter from the token id. Integer arithmetic, hence the same bits on every device.
+    """
+    keys = []
+    for position in positions:
+        text = f"{seed}\x00{request}\x00{epoch}\x00{position}".encode()
+        keys.append(_signed(int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")))
+    key = torch.tensor(keys, dtype=torch.int64, device=device)[:, None]
+    counter = torch.arange(1, vocab_size + 1, dtype=torch.int64, device=device)
+    x = key + counter * _signed(_GOLDEN)
+    x = (x ^ _shift(x, 30)) * _signed(0xBF58476D1CE4E5B9)
+    x = (x ^ _shift(x, 27)) * _signed(0x94D049BB133111EB)
+    x = x ^ _shift(x, 31)
+    uniform = (_shift(x, 11).double() + 0.5) * 2.0**-53  # in (0, 1)
+    return -torch.log(-torch.log(uniform))

@@ -1,0 +1,35 @@
+"""Settings that a monitor's rewind changes for the rest of an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+from ragdecode.decoding.request import Sampling
+from ragdecode.decoding.rule import Rule
+from ragdecode.errors import InputError
+
+
+def apply_overrides(
+    rules: Sequence[Rule], sampling: Sampling, overrides: Mapping[str, Any]
+) -> tuple[Sequence[Rule], Sampling]:
+    """Rules and sampling with ``sampling.<field>`` and ``<rule>.<setting>`` replaced; the given ones stay as they are.
+
+    Raises:
+        InputError: A key names no rule of the chain and no setting.
+    """
+    changed = list(rules)
+    for key, value in overrides.items():
+        owner, _, setting = key.partition(".")
+        if owner == "sampling" and setting in {item.name for item in fields(Sampling)}:
+            sampling = replace(sampling, **{setting: value})
+            continue
+        index = next((i for i, rule in enumerate(changed) if rule.part_name == owner), None)
+        if index is None or setting not in type(changed[index].settings).model_fields:
+            names = ", ".join(["sampling", *(rule.part_name for rule in rules)])
+            raise InputError(f"a rewind cannot override {key!r}", hint=f"write <name>.<setting>, names here: {names}")
+        old = changed[index]
+        settings = type(old.settings).model_validate({**old.settings.model_dump(), setting: value})
+        changed[index] = type(old)(settings)
+    return changed, sampling

@@ -1,0 +1,61 @@
+"""One cache row of a request: a view's prompt, then the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ragdecode.decoding.backend import Backend
+
+
+@dataclass
+class Row:
+    """A view's row in a backend.
+
+    Attributes:
+        view: Name of the view.
+        model: Key of the backend.
+        backend: The backend itself.
+        handle: Its number for this row.
+        prompt: Token ids of the view's prompt.
+        capacity: Slots that the row has.
+        verified: Whether rules or monitors read it; a draft-only row advances only when a drafter looks.
+        cached: Tokens of prompt + answer whose keys and values are in the cache; always a true prefix.
+    """
+
+    view: str
+    model: str
+    backend: Backend
+    handle: int
+    prompt: Sequence[int]
+    capacity: int
+    verified: bool
+    cached: int = 0
+
+    def length(self, tokens: Sequence[int]) -> int:
+        """Length of prompt + answer."""
+        return len(self.prompt) + len(tokens)
+
+    def pending(self, tokens: Sequence[int], limit: int | None = None) -> list[int]:
+        """The tokens of prompt + answer that are not cached yet, at most ``limit``."""
+        stop = self.length(tokens) if limit is None else min(self.length(tokens), self.cached + limit)
+        split = len(self.prompt)
+        head = self.prompt[self.cached : min(stop, split)]
+        return [*head, *tokens[max(self.cached - split, 0) : max(stop - split, 0)]]
+
+    def clamp(self, tokens: Sequence[int]) -> None:
+        """Forget what lies beyond the answer, and its last token, which the next pass feeds again."""
+        self.cached = min(self.cached, self.length(tokens) - 1)
+
+    def replace_prompt(self, prompt: Sequence[int], tokens: Sequence[int]) -> None:
+        """Put another prompt before the answer; an equal prefix stays cached."""
+        old = [*self.prompt, *tokens][: self.cached]
+        new = [*prompt, *tokens]
+        same = 0
+        while same < min(len(old), len(new) - 1) and old[same] == new[same]:
+            same += 1
+        needed = self.capacity - len(self.prompt) + len(prompt)
+        if needed > self.capacity:
+            self.backend.close_row(self.handle)
+            self.handle, self.capacity, same = self.backend.open_row(needed), needed, 0
+        self.prompt, self.cached = prompt, same

@@ -1,0 +1,105 @@
+"""The draft tree that one step verifies, and how several drafts become one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from ragdecode.decoding.drafter import Draft
+
+#: Source of tokens that no drafter proposed.
+MODEL = "model"
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A tree of N nodes, parents before children; node 0 is the last accepted token.
+
+    Attributes:
+        tokens: Token of each node [N]; that of node 0 is never looked at by verification.
+        parents: Parent of each node, -1 for node 0 [N].
+        depths: Depth of each node, 0 for node 0 [N].
+        sources: The drafters that proposed each node [N].
+    """
+
+    tokens: Sequence[int]
+    parents: Sequence[int]
+    depths: Sequence[int]
+    sources: Sequence[tuple[str, ...]]
+    children: Sequence[dict[int, int]] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        children: list[dict[int, int]] = [{} for _ in self.tokens]
+        for node in range(1, len(self.tokens)):
+            children[self.parents[node]][self.tokens[node]] = node
+        object.__setattr__(self, "children", children)
+
+    @property
+    def size(self) -> int:
+        """Number of nodes, node 0 included (N)."""
+        return len(self.tokens)
+
+    def path(self, node: int) -> list[int]:
+        """Drafted tokens from the root's child down to ``node``; empty for node 0."""
+        tokens = []
+        while node:
+            tokens.append(self.tokens[node])
+            node = self.parents[node]
+        return tokens[::-1]
+
+    @staticmethod
+    def root(token: int) -> Tree:
+        """A tree without drafts."""
+        return Tree([token], [-1], [0], [(MODEL,)])
+
+
+def fuse(
+    root: int,
+    drafts: Iterable[tuple[str, Draft]],
+    *,
+    nodes: int,
+    max_depth: int,
+    vocab_size: int,
+    end_tokens: frozenset[int],
+) -> Tree:
+    """Merge drafts into one tree of at most ``nodes`` nodes, by longest common prefix (one trie).
+
+    A merged node keeps the best of its scores, which is never above its parent's, so that the best nodes by score
+    always form a tree. Left out are ids outside the vocabulary, nodes below ``max_depth``, and what would follow
+    an end token.
+    """
+    tokens, parents, depths, scores = [root], [-1], [0], [float("inf")]
+    sources: list[tuple[str, ...]] = [(MODEL,)]
+    children: dict[tuple[int, int], int] = {}
+    for source, draft in drafts:
+        place = {-1: 0}  # index in the draft -> node of the trie
+        for index, (token, parent, score) in enumerate(zip(draft.tokens, draft.parents, draft.scores, strict=True)):
+            above = place.get(parent)
+            if above is None or depths[above] >= max_depth or not 0 <= token < vocab_size:
+                continue
+            if above and tokens[above] in end_tokens:
+                continue
+            node = children.get((above, token))
+            bounded = min(score, scores[above])
+            if node is None:
+                node = len(tokens)
+                children[above, token] = node
+                tokens.append(token)
+                parents.append(above)
+                depths.append(depths[above] + 1)
+                scores.append(bounded)
+                sources.append((source,))
+            else:
+                scores[node] = max(scores[node], bounded)
+                if source not in sources[node]:
+                    sources[node] += (source,)
+            place[index] = node
+    order = sorted(range(len(tokens)), key=lambda node: (-scores[node], depths[node], node))[:nodes]
+    order.sort(key=lambda node: (depths[node], node))
+    new = {node: index for index, node in enumerate(order)}
+    return Tree(
+        [tokens[node] for node in order],
+        [new[parents[node]] if node else -1 for node in order],
+        [depths[node] for node in order],
+        [sources[node] for node in order],
+    )
