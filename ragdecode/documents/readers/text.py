@@ -1,0 +1,24 @@
+"""Plain text."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from ragdecode.documents.document import Document
+from ragdecode.documents.encoding import decode
+from ragdecode.spec.registry import register
+from ragdecode.spec.settings import NoSettings
+
+
+@register("reader", "text")
+class TextReader:
+    """Plain text in UTF-8, or UTF-16 and UTF-32 with a byte order mark."""
+
+    suffixes: ClassVar[tuple[str, ...]] = (".txt", ".text", ".rst")
+
+    def __init__(self, settings: NoSettings) -> None:
+        self.settings = settings
+
+    def read(self, data: bytes) -> Document:
+        """The file's characters as they are; no structure is guessed."""
+        return Document(decode(data))

@@ -1,0 +1,137 @@
+"""Documents to passages: along headings, then paragraphs, then sentences, then lines, words, tokens."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Iterator
+from itertools import pairwise
+
+from ragdecode.documents.boundaries import LEVELS, pieces
+from ragdecode.documents.document import Document, Heading
+from ragdecode.documents.passage import Passage, passage_id
+from ragdecode.documents.tokens import TokenOffsets, TokenTable
+from ragdecode.spec.index import SplitSpec
+
+Span = tuple[int, int]
+
+_SPACE = re.compile(r"\s+")
+
+
+def split(document: Document, source: str, spec: SplitSpec, token_offsets: TokenOffsets) -> list[Passage]:
+    """Split a document.
+
+    Every character that is not white space is in at least one passage, and ``document.text[p.start:p.end]`` is
+    the passage's text. Passages do not cross headings, except that a section shorter than a quarter of the
+    limit is joined with the next one where both fit, and a bare heading always goes with what follows it.
+
+    Args:
+        document: What a reader made of the file.
+        source: File, relative to the corpus folder.
+        spec: Longest passage and overlap, in tokens.
+        token_offsets: Character offsets of the tokens of a text.
+
+    Returns:
+        The passages, in order of their start.
+    """
+    text = document.text
+    table = TokenTable(text, token_offsets)
+    passages = []
+    for section in _sections(document, spec, table):
+        for start, end in _windows(text, _units(text, section, spec.tokens, table), spec, table):
+            inner = text[start:end].strip()
+            if not inner:
+                continue
+            first = start + len(text[start:end]) - len(text[start:end].lstrip())
+            last = first + len(inner)
+            passages.append(
+                Passage(
+                    id=passage_id(source, first, inner),
+                    text=inner,
+                    source=source,
+                    page=_page(document, first),
+                    heading=_heading_path(document, first, last),
+                    start=first,
+                    end=last,
+                    tokens=table.count(first, last),
+                )
+            )
+    return passages
+
+
+def _sections(document: Document, spec: SplitSpec, table: TokenTable) -> Iterator[Span]:
+    """Partition of the text at its headings, small sections joined."""
+    borders = sorted({0, len(document.text), *(heading.start for heading in document.headings)})
+    ends = {heading.start: heading.end for heading in document.headings}
+    start, bare = 0, True
+    for first, behind in pairwise(borders):
+        joined = bare or (table.count(start, first) < spec.tokens // 4 and table.count(start, behind) <= spec.tokens)
+        if first > start and not joined:
+            yield start, first
+            start = first
+        body = ends.get(first, first)
+        is_bare = not document.text[body:behind].strip()
+        bare = is_bare and (bare or start == first)
+    if borders[-1] > start:
+        yield start, borders[-1]
+
+
+def _units(text: str, section: Span, limit: int, table: TokenTable) -> Iterator[Span]:
+    """Partition of a section into the coarsest pieces that fit the limit."""
+    stack: list[tuple[Span, int]] = [(section, 0)]
+    while stack:
+        (start, end), level = stack.pop()
+        if table.count(start, end) <= limit:
+            yield start, end
+        elif level < len(LEVELS):
+            stack.extend((piece, level + 1) for piece in reversed(pieces(text, start, end, level)))
+        else:
+            while start < end:
+                cut = table.forward(start, limit, end)
+                yield start, cut
+                start = cut
+
+
+def _windows(text: str, units: Iterator[Span], spec: SplitSpec, table: TokenTable) -> Iterator[Span]:
+    """Packs consecutive units up to the limit; each window begins with the end of the one before."""
+    start = end = -1
+    for first, behind in units:
+        if start < 0:
+            start = first
+        elif table.count(start, behind) > spec.tokens:
+            yield start, end
+            room = spec.tokens - table.count(first, behind)
+            start = _word_start(text, table.backward(first, max(0, min(spec.overlap, room)), start), first)
+        end = behind
+    if end > start >= 0:
+        yield start, end
+
+
+def _word_start(text: str, start: int, end: int) -> int:
+    """The first start of a word in ``text[start:end]``; ``start`` itself where words have no spaces between."""
+    if start == 0 or text[start - 1].isspace():
+        return start
+    space = _SPACE.search(text, start, end)
+    return space.end() if space else start
+
+
+def _page(document: Document, offset: int) -> int | None:
+    at = bisect_right(document.pages, offset, key=lambda page: page.start)
+    return document.pages[at - 1].number if at else None
+
+
+def _heading_path(document: Document, start: int, end: int) -> str:
+    """Headings above the passage's first body text (so a title with its first section counts as that section)."""
+    at = bisect_right(document.headings, start, key=lambda heading: heading.start)
+    position = start
+    for heading in document.headings[max(0, at - 1) :]:
+        if heading.start >= end or document.text[position : heading.start].strip():
+            break
+        position = max(position, min(heading.end, end))
+        at = max(at, bisect_right(document.headings, heading.start, key=lambda item: item.start))
+    path: list[Heading] = []
+    for heading in document.headings[:at]:
+        while path and path[-1].level >= heading.level:
+            path.pop()
+        path.append(heading)
+    return " > ".join(heading.text for heading in path)

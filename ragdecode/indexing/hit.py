@@ -1,0 +1,32 @@
+"""A passage that was found, and how well it fits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from ragdecode.documents.passage import Passage
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A passage with its score.
+
+    Attributes:
+        passage: What was found.
+        score: Larger is better; the scale is that of the stage that gave it.
+        scores: Score by each stage or store that has seen the passage, by name.
+    """
+
+    passage: Passage
+    score: float
+    scores: Mapping[str, float] = field(default_factory=dict)
+
+    def rescored(self, name: str, score: float) -> Hit:
+        """The same passage with the score that ``name`` gives it."""
+        return Hit(self.passage, score, {**self.scores, name: score})
+
+
+def ranked(hits: Iterable[Hit], k: int) -> list[Hit]:
+    """The best k, best first; equal scores in order of passage id, so that the result is always the same."""
+    return sorted(hits, key=lambda hit: (-hit.score, hit.passage.id))[:k]

@@ -1,0 +1,170 @@
+"""An index that is open for searching."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ragdecode.documents.passage import Passage
+from ragdecode.errors import InputError, RunError
+from ragdecode.indexing import manifest as manifests
+from ragdecode.indexing.hit import Hit, ranked
+from ragdecode.indexing.manifest import REBUILD, Manifest
+from ragdecode.indexing.passages import PassageTable
+from ragdecode.indexing.store import Encoders, Searcher
+from ragdecode.spec.index import IndexSpec
+from ragdecode.spec.part import PartKind
+
+
+def open_index(
+    path: Path,
+    spec: IndexSpec | None = None,
+    *,
+    encoders: Encoders | None = None,
+    tokenizer_fingerprint: str | None = None,
+) -> Index:
+    """Open the index in a folder, after a quick look whether it is whole and the one that is meant.
+
+    Args:
+        path: Folder of the index.
+        spec: What it must have been built from; not checked if left out.
+        encoders: Gives sentence encoders, for stores that need one for queries.
+        tokenizer_fingerprint: Tokenizer it must have been counted with; not checked if left out.
+
+    Raises:
+        InputError: There is no index, or it was built from another spec or tokenizer.
+        RunError: It is damaged or of another format.
+    """
+    try:
+        return _open(path, spec, encoders, tokenizer_fingerprint)
+    except RunError:
+        # a build may have replaced the data between our look at the manifest and at the data: look once more
+        return _open(path, spec, encoders, tokenizer_fingerprint)
+
+
+def _open(path: Path, spec: IndexSpec | None, encoders: Encoders | None, tokenizer: str | None) -> Index:
+    manifest = manifests.read(path)
+    if manifest is None:
+        raise InputError(f"there is no index in {str(path)!r}", hint="build it with 'ragdecode index build'")
+    if spec is not None and (difference := _difference(manifest.spec, spec.model_dump(mode="json"))):
+        raise InputError(f"the index {str(path)!r} was built from another spec: {difference}", hint=REBUILD)
+    if tokenizer is not None and manifest.tokenizer != tokenizer:
+        raise InputError(
+            f"the index {str(path)!r} was counted with another tokenizer: "
+            f"fingerprint {manifest.tokenizer}, now {tokenizer}",
+            hint=REBUILD,
+        )
+    problems = list(manifests.damage(path, manifest, hashes=False))
+    if problems:
+        raise RunError(f"the index {str(path)!r} is damaged: {'; '.join(problems[:5])}", hint=REBUILD)
+    return Index(path, manifest, encoders)
+
+
+class Index:
+    """A built index; use `open_index`.
+
+    Attributes:
+        path: Its folder.
+        manifest: What it says about itself.
+        passages: All passages, read from disk when asked for.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest, encoders: Encoders | None) -> None:
+        self.path = path
+        self.manifest = manifest
+        self.passages = PassageTable(path / manifest.folder)
+        if len(self.passages) != manifest.passages:
+            raise RunError(
+                f"the index {str(path)!r} is damaged: {len(self.passages)} passages, expected {manifest.passages}",
+                hint=REBUILD,
+            )
+        self._encoders = encoders
+        self._searchers: dict[str, Searcher] = {}
+
+    @property
+    def stores(self) -> tuple[str, ...]:
+        """Names of its stores."""
+        return tuple(self.manifest.stores)
+
+    def search(self, store: str, queries: Sequence[str], k: int) -> list[list[Hit]]:
+        """The best k passages for each query, best first; equal scores in order of passage id.
+
+        Raises:
+            InputError: There is no such store, or its encoder is not the one it was built with.
+        """
+        found = self._searcher(store).search(queries, k)
+        return [ranked((self._hit(store, row, score) for row, score in candidates), k) for candidates in found]
+
+    def passage(self, passage_id: str) -> Passage | None:
+        """The passage of that id, looked for one by one."""
+        return next((passage for passage in self.passages if passage.id == passage_id), None)
+
+    def verify(self) -> list[str]:
+        """Recompute all hashes.
+
+        Returns:
+            What is wrong, one line each; empty if the index is as it was built.
+        """
+        return list(manifests.damage(self.path, self.manifest, hashes=True))
+
+    def info(self) -> dict[str, Any]:
+        """Facts for people and programs (JSON)."""
+        manifest = self.manifest
+        return {
+            "path": str(self.path),
+            "format": manifest.format,
+            "version": manifest.version,
+            "content": manifest.content,
+            "files": len(manifest.files),
+            "skipped": [entry.model_dump() for entry in manifest.skipped],
+            "passages": manifest.passages,
+            "tokens": manifest.tokens,
+            "bytes": sum(entry.size for entry in manifest.data.values()),
+            "tokenizer": manifest.tokenizer,
+            "stores": {name: entry.model_dump(mode="json") for name, entry in manifest.stores.items()},
+            "spec": manifest.spec,
+        }
+
+    def _searcher(self, store: str) -> Searcher:
+        if store not in self._searchers:
+            entry = self.manifest.stores.get(store)
+            if entry is None:
+                raise InputError(
+                    f"the index {str(self.path)!r} has no store {store!r}; it has {', '.join(self.stores)}",
+                    hint=f"add {store} to index.stores and build again",
+                )
+            part = PartKind("store").validate({store: entry.settings})
+            folder = self.path / self.manifest.folder / "stores" / store
+            try:
+                self._searchers[store] = part.build().open(folder, entry.facts, self._encoders or _no_encoders)
+            except (OSError, ValueError, KeyError) as error:
+                raise RunError(
+                    f"the index {str(self.path)!r} is damaged: store {store}: {error}", hint=REBUILD
+                ) from error
+        return self._searchers[store]
+
+    def _hit(self, store: str, row: int, score: float) -> Hit:
+        return Hit(self.passages[row], score, {store: score})
+
+
+def _no_encoders(model: Any) -> Any:
+    raise RunError("the index was opened without encoders, and this store needs one for its queries")
+
+
+def _difference(built: Any, now: Any, place: str = "index") -> str:
+    """The first difference of two specs, descriptions aside; empty if there is none."""
+    if isinstance(built, dict) and isinstance(now, dict):
+        for key in dict.fromkeys((*built, *now)):
+            if key == "description":
+                continue
+            if found := _difference(built.get(key), now.get(key), f"{place}.{key}"):
+                return found
+        return ""
+    if built == now:
+        return ""
+    if isinstance(built, list) and isinstance(now, list) and len(built) == len(now):
+        for at, (one, other) in enumerate(zip(built, now, strict=True)):
+            if found := _difference(one, other, f"{place}.{at}"):
+                return found
+    return f"{place} was {built!r}, now {now!r}"

@@ -1,0 +1,153 @@
+"""The manifest of an index: what was built from what, and what its files must look like."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError
+
+from ragdecode.errors import RunError
+from ragdecode.spec.settings import Settings
+
+#: grows whenever an index of an earlier version could not be read, or would be split or scored otherwise
+FORMAT = 1
+NAME = "manifest.json"
+REBUILD = "rebuild it with 'ragdecode index build'; nothing but the index itself is lost"
+
+
+class FileEntry(Settings):
+    """A file of the corpus that was read."""
+
+    source: str
+    sha256: str
+    size: int
+    mtime_ns: int
+    """0 when the file was so young that a later change might not show in its time."""
+    passages: int
+
+
+class SkippedEntry(Settings):
+    """A file of the corpus that was left out."""
+
+    source: str
+    reason: str
+
+
+class DataEntry(Settings):
+    """A data file of the index."""
+
+    size: int
+    sha256: str
+
+
+class StoreEntry(Settings):
+    """A store of the index."""
+
+    settings: dict[str, Any]
+    facts: dict[str, Any]
+
+
+class Manifest(Settings):
+    """Everything an index says about itself."""
+
+    format: int
+    version: str
+    """Version of ragdecode that built it."""
+    folder: str = Field(pattern=r"^data-[0-9]+$")
+    """Folder of the data files, beside the manifest."""
+    content: str
+    """Hash over all that the index answers from; equal for equal corpora, specs and models."""
+    spec: dict[str, Any]
+    tokenizer: str
+    """Fingerprint of the tokenizer that counted."""
+    passages: int
+    tokens: int
+    files: tuple[FileEntry, ...]
+    skipped: tuple[SkippedEntry, ...] = ()
+    stores: dict[str, StoreEntry]
+    data: dict[
+        Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$")], DataEntry
+    ] = Field(min_length=1)
+
+
+def read(path: Path) -> Manifest | None:
+    """The manifest of the index in the folder ``path``; None if there is no index.
+
+    Raises:
+        RunError: It is damaged, or written by another version.
+    """
+    file = path / NAME
+    try:
+        raw = json.loads(file.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise RunError(f"the index {str(path)!r} is damaged: {NAME}: {error}", hint=REBUILD) from error
+    found = raw.get("format") if isinstance(raw, dict) else None
+    if found != FORMAT:
+        raise RunError(f"the index {str(path)!r} has format {found}; this version reads format {FORMAT}", hint=REBUILD)
+    try:
+        return Manifest.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise RunError(f"the index {str(path)!r} is damaged: {NAME}: {place}: {first['msg']}", hint=REBUILD) from error
+
+
+def write(path: Path, manifest: Manifest) -> None:
+    """Put the manifest into the folder ``path``, replacing the old one in one step."""
+    beside = path / f".{NAME}.{os.getpid()}"
+    with beside.open("w", encoding="utf-8") as stream:
+        json.dump(manifest.model_dump(mode="json"), stream, ensure_ascii=False, indent=1)
+        stream.flush()
+        os.fsync(stream.fileno())
+    beside.replace(path / NAME)
+    sync_folder(path)
+
+
+def describe(folder: Path) -> dict[str, DataEntry]:
+    """Size and hash of every data file, by path relative to ``folder``, sorted; synced to disk on the way."""
+    entries = {}
+    for path in sorted(item for item in folder.rglob("*") if item.is_file()):
+        with path.open("rb") as stream:
+            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+            os.fsync(stream.fileno())
+        entries[path.relative_to(folder).as_posix()] = DataEntry(size=path.stat().st_size, sha256=sha256)
+    for path in (*(item for item in folder.rglob("*") if item.is_dir()), folder):
+        sync_folder(path)
+    return entries
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in a folder durable, where the system can."""
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def damage(path: Path, manifest: Manifest, *, hashes: bool) -> Iterator[str]:
+    """What is wrong with the data files, one line each: missing, wrong size and, if asked, wrong content."""
+    folder = path / manifest.folder
+    for name, entry in manifest.data.items():
+        file = folder / name
+        try:
+            size = file.stat().st_size
+            if size != entry.size:
+                yield f"{name}: {size} bytes, expected {entry.size}"
+            elif hashes:
+                with file.open("rb") as stream:
+                    if hashlib.file_digest(stream, "sha256").hexdigest() != entry.sha256:
+                        yield f"{name}: its content has changed"
+        except FileNotFoundError:
+            yield f"{name}: missing"
+        except OSError as error:
+            yield f"{name}: {error.strerror}"

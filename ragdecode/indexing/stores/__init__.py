@@ -1,0 +1,1 @@
+"""Stores, one a file: what an index can be searched by."""

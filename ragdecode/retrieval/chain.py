@@ -1,0 +1,127 @@
+"""Runs the stages of ``retrieve`` one after the other."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ragdecode.errors import InputError
+from ragdecode.indexing.hit import Hit
+from ragdecode.retrieval.query import Query
+from ragdecode.retrieval.stage import RetrievalContext, RetrievalStage
+from ragdecode.spec.part import Part
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class StageTrace:
+    """What one stage did.
+
+    Attributes:
+        name: Its name in YAML.
+        seconds: How long it took, over all queries.
+        hits: What it gave for each query, best first.
+    """
+
+    name: str
+    seconds: float
+    hits: list[list[Hit]]
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """Outcome of a run of the chain.
+
+    Attributes:
+        hits: The last stage's hits for each query, best first.
+        stages: What each stage did, in order.
+    """
+
+    hits: list[list[Hit]]
+    stages: tuple[StageTrace, ...]
+
+    @property
+    def seconds(self) -> float:
+        """Time of all stages together."""
+        return sum(stage.seconds for stage in self.stages)
+
+
+def check_stages(parts: Sequence[Part], stores: Sequence[str]) -> list[tuple[int, str]]:
+    """What is wrong with a chain over an index with these stores; builds no model and opens no index.
+
+    Returns:
+        (place in the chain, problem) pairs, in order; empty if the chain can run.
+    """
+    problems = []
+    for at, part in enumerate(parts):
+        try:
+            stage: RetrievalStage = part.build()
+        except InputError as error:
+            problems.append((at, error.message))
+            continue
+        if at == 0 and not stage.produces:
+            problems.append((at, f"{part.name} transforms passages that an earlier stage must have found"))
+        if at > 0 and stage.produces:
+            problems.append((at, f"{part.name} finds passages, so it can only be the first stage"))
+        problems.extend(
+            (at, f"{part.name} searches the store {store!r}, which the index lacks; it has {', '.join(stores)}")
+            for store in stage.stores or ()
+            if store not in stores
+        )
+    return problems
+
+
+class RetrievalChain:
+    """The stages of ``retrieve``, ready to run.
+
+    Args:
+        parts: The stages as written; the first finds passages, the others transform them.
+        context: The index and the models.
+
+    Raises:
+        InputError: The chain is empty or its stages do not go together.
+    """
+
+    def __init__(self, parts: Sequence[Part], context: RetrievalContext) -> None:
+        if not parts:
+            raise InputError("retrieve is empty", hint="name at least one stage that finds passages, such as bm25")
+        problems = check_stages(parts, context.index.stores)
+        if problems:
+            raise InputError("\n".join(f"retrieve.{at}: {problem}" for at, problem in problems))
+        self.parts = tuple(parts)
+        self.context = context
+        self.stages: tuple[RetrievalStage, ...] = tuple(part.build() for part in parts)
+
+    def __str__(self) -> str:
+        return " >> ".join(part.name for part in self.parts)
+
+    @property
+    def needs_likelihood(self) -> bool:
+        """Whether a stage scores with the pipeline's language model."""
+        return any(stage.needs_likelihood for stage in self.stages)
+
+    def retrieve(self, queries: Sequence[Query | str]) -> list[list[Hit]]:
+        """Hits for each query, best first."""
+        return self.run(queries).hits
+
+    def run(self, queries: Sequence[Query | str]) -> Retrieval:
+        """Run all stages over all queries at once.
+
+        Raises:
+            InputError: A query is blank, or a store's model is not the one the index was built with.
+            RunError: The index is damaged, or a model failed.
+        """
+        asked = [Query(query) if isinstance(query, str) else query for query in queries]
+        if any(not query.text.strip() for query in asked):
+            raise InputError("the question is empty")
+        hits: list[list[Hit]] | None = None
+        traces = []
+        for part, stage in zip(self.parts, self.stages, strict=True):
+            started = time.perf_counter()
+            hits = stage.run(asked, hits, self.context)
+            traces.append(StageTrace(part.name, time.perf_counter() - started, hits))
+            logger.debug("%s: %s hits", part.name, [len(found) for found in hits])
+        return Retrieval(hits or [], tuple(traces))

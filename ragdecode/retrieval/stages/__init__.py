@@ -1,0 +1,1 @@
+"""Stages of a retrieval chain, one a file."""
