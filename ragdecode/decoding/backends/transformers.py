@@ -1,0 +1,176 @@
+"""Any causal language model of transformers with a standard key-value cache, rows and draft trees included."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ragdecode.decoding.backend import Output, Segment
+from ragdecode.decoding.backends.transformers_batch import batch_of
+from ragdecode.decoding.backends.transformers_cache import Arena, out_of_memory
+from ragdecode.decoding.backends.transformers_check import settle_plan
+from ragdecode.decoding.backends.transformers_plan import MaskPlan, plan_masks, refusal, refuse_unfit
+from ragdecode.errors import InputError, RunError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class TransformersBackend:
+    """Runs the stock forward of a model over padded rows with explicit positions and 4-D masks.
+
+    It is the general backend, exact for every model it accepts, not the fastest. What it costs beside the
+    model's own work:
+
+    - Rows of one pass are padded to the longest segment and to the longest row, so a long prompt chunk beside
+      decoding rows makes these pay for its length. It stays one pass.
+    - Rows that are neighbours are attended where they lie; a pass over scattered rows first copies the keys and
+      values that it sees. Rows are handed out lowest first, to keep neighbours together.
+    - Every row of the cache is as long as the longest that was ever opened.
+
+    A failed pass leaves what rows held before it as it was: it writes only at and after each segment's base.
+
+    Attributes:
+        model: The stock model, in evaluation mode.
+        vocab_size: Columns of the logits (V), padded embedding rows included.
+        hidden_size: Size of what the language model head reads (H).
+        max_positions: Longest row.
+        device: Where tensors live.
+        dtype: Dtype of the weights and of the cache.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        """Take a model and, unless its class is proved by our tests, check it against itself.
+
+        Raises:
+            InputError: The model cannot be run exactly: recurrent state, encoder, no 4-D masks, ALiBi positions.
+        """
+        refuse_unfit(model)
+        self.model = model
+        self.model.train(False)
+        self.device = torch.device(model.device)
+        self.dtype: torch.dtype = model.dtype
+        self._arena = Arena()
+        known = inspect.signature(model.forward).parameters
+        # Its load-balancing loss would read our mask as a padding mask.
+        self._options: dict[str, Any] = {"output_router_logits": False} if "output_router_logits" in known else {}
+        self._plan = plan_masks(model)
+        self._plan = settle_plan(self)
+        self.vocab_size, self.hidden_size = self._sizes()
+        self.max_positions = self._plan.limit
+
+    def open_row(self, capacity: int) -> int:
+        """Reserve a row of ``capacity`` slots and return its number.
+
+        Raises:
+            RunError: There is no memory for it.
+        """
+        return self._arena.open(capacity)
+
+    def close_row(self, row: int) -> None:
+        """Free a row."""
+        self._arena.close(row)
+
+    def keep(self, row: int, base: int, offsets: Sequence[int]) -> None:
+        """Move the cache entries at ``base + offsets[k]`` to ``base + k``, in place; offsets ascend."""
+        self._arena.move(row, base, offsets)
+
+    def forward(self, segments: Sequence[Segment], *, hidden: bool = False) -> Output:
+        """Run the model once over the new tokens of all segments (at most one segment a row).
+
+        Hidden states are what the language model head reads: those after the final norm.
+
+        Raises:
+            InputError: A row would become longer than the model can take.
+            RunError: Memory ran out.
+            ValueError: A segment does not fit its row, or two share one.
+        """
+        self._refuse_misfits(segments)
+        batch = batch_of(segments, self._arena.placement.capacity, self.device)
+        self._arena.place(batch.rows, batch.block, batch.slots, batch.used)
+        try:
+            with torch.no_grad(), _head_reads(self.model, batch.outputs) as read:
+                logits: torch.Tensor = self.model(
+                    input_ids=batch.ids,
+                    attention_mask=self._plan.masks(batch, self.dtype),
+                    position_ids=batch.positions,
+                    past_key_values=self._arena.cache,
+                    use_cache=True,
+                    return_dict=True,
+                    **self._options,
+                ).logits
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            raise RunError(
+                f"no memory for a pass over {len(segments)} rows of {batch.ids.shape[1]} new tokens",
+                hint="run fewer requests at once, or shorten the prompts",
+                component="transformers backend",
+            ) from error
+        if len(read) != 1 or logits.shape[:2] != (1, len(batch.outputs)):
+            raise refusal(self.model, "its logits are not a plain function of its head's input")
+        return Output(logits[0], read[0][0] if hidden else None)
+
+    @contextmanager
+    def planned(self, plan: MaskPlan) -> Iterator[None]:
+        """Run with another mask plan for a while; for the start-up check."""
+        before, self._plan = self._plan, plan
+        try:
+            yield
+        finally:
+            self._plan = before
+
+    def _refuse_misfits(self, segments: Sequence[Segment]) -> None:
+        if not segments:
+            raise ValueError("a pass needs at least one segment")
+        if len({segment.row for segment in segments}) != len(segments):
+            raise ValueError("two segments of one pass share a row")
+        for segment in segments:
+            count = len(segment.tokens)
+            if not count:
+                raise ValueError(f"row {segment.row}: a segment needs at least one token")
+            if segment.base + count > self._arena.capacity(segment.row):
+                raise ValueError(f"row {segment.row} has no slots for {segment.base} + {count} tokens")
+            if segment.base + max(segment.depths) >= self._plan.limit:
+                raise InputError(
+                    f"a row of {segment.base + max(segment.depths) + 1} tokens is longer than the "
+                    f"{self._plan.limit} that {type(self.model).__name__} can take",
+                    hint="shorten the prompt or max_new_tokens, or choose a model with a longer context",
+                    component="transformers backend",
+                )
+
+    def _sizes(self) -> tuple[int, int]:
+        """Vocabulary and hidden size, read off a pass over one token, which also allocates the cache's layers."""
+        row = self.open_row(1)
+        try:
+            output = self.forward([Segment(row, 0, [0], [0], None, [0])], hidden=True)
+        finally:
+            self.close_row(row)
+        assert output.hidden is not None
+        return output.logits.shape[1], output.hidden.shape[1]
+
+
+@contextmanager
+def _head_reads(model: PreTrainedModel, wanted: torch.Tensor) -> Iterator[list[torch.Tensor]]:
+    """Let the language model head read the wanted tokens only, ``wanted [M]`` of the flattened batch.
+
+    Rows want different places and different numbers of logits. Scaling and capping of logits come after the head
+    and stay the model's own. The list receives what the head read, ``[1, M, H]``.
+    """
+    read: list[torch.Tensor] = []
+
+    def gather(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor]:
+        states = inputs[0]  # [B, L, H]
+        read.append(states.reshape(-1, states.shape[-1]).index_select(0, wanted)[None])
+        return (read[-1],)
+
+    head: torch.nn.Module = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    handle = head.register_forward_pre_hook(gather)
+    try:
+        yield read
+    finally:
+        handle.remove()
