@@ -1,12 +1,154 @@
-"""Which parts go together: refused before any model loads, with the reason."""
+"""Which parts go together: what does not is refused before any model loads, with the reason."""
 
 from __future__ import annotations
 
-from ragdecode.spec.node import Node
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ragdecode.errors import RagDecodeError
+from ragdecode.spec.decode import DecodeSpec
+from ragdecode.spec.index import IndexSpec
+from ragdecode.spec.nearest import did_you_mean
+from ragdecode.spec.node import Node, Path_
+from ragdecode.spec.part import Part
 from ragdecode.spec.pipeline import PipelineSpec
 from ragdecode.spec.report import Report
+from ragdecode.spec.validate import node_at
+from ragdecode.spec.view_plan import CLOSED_BOOK, TARGET, views_read
 
 
-def check_pipeline(spec: PipelineSpec, tree: Node, report: Report) -> None:
-    """Add what cannot be combined to the report."""
-    del spec, tree, report
+class Combination:
+    """Checks one validated document.
+
+    Attributes:
+        tree: The resolved tree, for lines.
+        report: Takes the problems.
+    """
+
+    def __init__(self, tree: Node, report: Report) -> None:
+        self.tree = tree
+        self.report = report
+
+    def check(self, kind: str, spec: Any) -> None:
+        """Check a document of a kind (a key of `FOLDERS`); models and prompts have nothing to combine."""
+        checks: dict[str, Callable[[Any], None]] = {
+            "pipelines": self._pipeline,
+            "decoding": lambda decode: self._decode(decode, ()),
+            "indexes": lambda index: self._once(index.stores, ("stores",)),
+            "retrievers": lambda chain: self._retrieve(chain, None, ()),
+        }
+        if kind in checks:
+            checks[kind](spec)
+
+    def _add(self, path: Path_, message: str, hint: str | None = None) -> None:
+        node, found = node_at(self.tree, path)
+        self.report.add(node.place, path if len(found) == len(path) else (*found, *path[len(found) :]), message, hint)
+
+    def _pipeline(self, spec: PipelineSpec) -> None:
+        if spec.model.kind != "causal":
+            self._add(("model",), f"'{spec.model.name}' is a model of kind {spec.model.kind}; a pipeline needs causal")
+        if spec.retrieve and spec.index is None:
+            self._add(("retrieve",), "there is nothing to search: the pipeline has no index", "add 'index:'")
+        if spec.index is not None:
+            self._once(spec.index.stores, ("index", "stores"))
+            if not spec.retrieve:
+                hint = "add 'retrieve:', or leave the index out if passages come with the request"
+                self._add(("index",), "nothing searches the index: the pipeline has no 'retrieve'", hint)
+        self._retrieve(spec.retrieve, spec.index, ("retrieve",))
+        self._decode(spec.decode, ("decode",))
+
+    def _once(self, parts: Sequence[Part], path: Path_) -> None:
+        """The same part twice is a slip."""
+        seen: dict[str, int] = {}
+        for position, part in enumerate(parts):
+            if part.name in seen:
+                self._add((*path, position), f"the {part.kind} '{part.name}' stands twice", "remove one")
+            seen[part.name] = position
+
+    def _built(self, part: Part, path: Path_) -> Any:
+        """The part, or None with a problem if its settings do not go together."""
+        try:
+            return part.build()
+        except RagDecodeError as error:
+            self._add((*path, part.name), error.message, error.hint)
+            return None
+
+    def _retrieve(self, chain: Sequence[Part], index: IndexSpec | None, path: Path_) -> None:
+        for position, part in enumerate(chain):
+            at = (*path, position)
+            if part in chain[:position]:
+                self._add(at, f"'{part.name}' stands twice with the same settings", "remove one")
+            built = self._built(part, at)
+            produces = getattr(built, "produces", None)
+            if produces is False and position == 0:
+                self._add(at, f"'{part.name}' works on passages that another stage found; it cannot be the first")
+            if produces is True and position > 0:
+                message = f"'{part.name}' finds passages and would drop those of '{chain[position - 1].name}'"
+                self._add(at, message, "only the first stage finds passages; 'hybrid' fuses several stores")
+            self._stores(part, built, index, at)
+
+    def _stores(self, part: Part, built: Any, index: IndexSpec | None, path: Path_) -> None:
+        if index is None:
+            return
+        have = [store.name for store in index.stores]
+        for name in getattr(built, "stores", None) or ():
+            if name not in have:
+                near = did_you_mean(name, have)
+                hint = near if near and near.startswith("did") else f"add '{name}' to index.stores"
+                message = f"searches the store '{name}'; the index has {', '.join(have) or 'none'}"
+                self._add((*path, part.name), message, hint)
+
+    def _decode(self, decode: DecodeSpec, path: Path_) -> None:
+        for key in ("rule", "draft", "constraint", "monitor"):
+            self._once(getattr(decode, key), (*path, key))
+        self._reweighs(decode.rule, (*path, "rule"))
+        used: set[str] = set()
+        for key in ("rule", "monitor", "draft"):
+            for position, part in enumerate(getattr(decode, key)):
+                used |= self._views(part, decode, path, (*path, key, position))
+        for name, view in decode.views.items():
+            at = (*path, "views", name)
+            if name == TARGET:
+                hint = "set the pipeline's own prompt and model"
+                self._add(at, f"'{TARGET}' is the pipeline's own view and cannot be declared", hint)
+            elif name not in used:
+                self._add(at, f"nothing uses the view '{name}'", "remove it, or name it in a rule or drafter")
+            if view.model is not None and view.model.kind != "causal":
+                message = f"'{view.model.name}' is a model of kind {view.model.kind}; a view needs causal"
+                self._add((*at, "model"), message)
+
+    def _reweighs(self, rules: Sequence[Part], path: Path_) -> None:
+        """Two rules that decide the same thing would undo each other."""
+        deciders: dict[str, str] = {}
+        for position, part in enumerate(rules):
+            what = getattr(self._built(part, (*path, position)), "reweighs", None)
+            if what is None:
+                continue
+            other = deciders.setdefault(what, part.name)
+            if other != part.name:
+                message = f"'{other}' and '{part.name}' cannot go together: both reweigh the {what}"
+                self._add((*path, position), message, "keep one of them")
+
+    def _views(self, part: Part, decode: DecodeSpec, path: Path_, at: Path_) -> set[str]:
+        """The views that a part asks for; missing ones and those of the wrong role are problems."""
+        if self._built(part, at) is None:
+            return set()
+        asked = views_read(part)
+        for name in asked:
+            view = decode.views.get(name)
+            if view is None and name != CLOSED_BOOK:
+                hint = did_you_mean(name, decode.views) if decode.views else None
+                if hint is None or not hint.startswith("did"):
+                    hint = f"declare it: {'.'.join(str(key) for key in (*path, 'views', name))}"
+                message = f"asks for the view '{name}', which is not declared"
+                self._add((*at, part.name), message, hint)
+            elif view is not None:
+                self._role(part, name, view.role, (*at, part.name))
+        return set(asked)
+
+    def _role(self, part: Part, name: str, role: str, at: Path_) -> None:
+        if part.kind == "drafter" and role == "rule":
+            self._add(at, f"drafts from the view '{name}', whose role is 'rule'", "give the view the role 'both'")
+        if part.kind != "drafter" and role == "draft":
+            message = f"reads the view '{name}', whose role is 'draft': such a view is not verified"
+            self._add(at, message, "give the view the role 'both'")

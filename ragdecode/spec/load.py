@@ -14,7 +14,7 @@ from ragdecode.errors import Problem, SpecError
 from ragdecode.spec import catalogue
 from ragdecode.spec.include import Inclusion, app_root, label_of, open_file
 from ragdecode.spec.nearest import did_you_mean
-from ragdecode.spec.node import Node, Scalar, Source
+from ragdecode.spec.node import Scalar, Source
 from ragdecode.spec.override import LABEL, parse_overrides
 from ragdecode.spec.pipeline import PipelineSpec
 from ragdecode.spec.reference import FOLDERS
@@ -88,13 +88,7 @@ def load_pipeline(target: str | Path, overrides: Sequence[str] = ()) -> LoadedPi
     Raises:
         SpecError: Everything that is wrong with it, each with file, line and path.
     """
-    from ragdecode.spec.combination import check_pipeline
-
-    document, report, tree = _load("pipelines", target, overrides)
-    check_pipeline(document.spec, tree, report)
-    if report:
-        raise report.error()
-    return LoadedPipeline(**vars(document))
+    return LoadedPipeline(**vars(_load("pipelines", target, overrides)))
 
 
 def load_document(kind: str, target: str | Path, overrides: Sequence[str] = ()) -> LoadedDocument:
@@ -105,11 +99,12 @@ def load_document(kind: str, target: str | Path, overrides: Sequence[str] = ()) 
     """
     if kind == "pipelines":
         return load_pipeline(target, overrides)
-    document, _, _ = _load(kind, target, overrides)
-    return document
+    return _load(kind, target, overrides)
 
 
-def _load(kind: str, target: str | Path, overrides: Sequence[str]) -> tuple[LoadedDocument, Report, Node]:
+def _load(kind: str, target: str | Path, overrides: Sequence[str]) -> LoadedDocument:
+    from ragdecode.spec.combination import Combination
+
     file, label = find_target(kind, target)
     root = app_root(file)
     here = Path.cwd()
@@ -126,11 +121,12 @@ def _load(kind: str, target: str | Path, overrides: Sequence[str]) -> tuple[Load
     if kind == "models":
         tree = with_name(tree, file.stem)
     spec = validate(tree, _adapter(kind), report)
+    if not report:
+        Combination(tree, report).check(kind, spec)
     if report:
         raise report.error()
     from_catalogue = root == catalogue.catalogue_root()
-    document = LoadedDocument(kind, spec, file.stem, file, root, from_catalogue, tuple(resolver.inclusions))
-    return document, report, tree
+    return LoadedDocument(kind, spec, file.stem, file, root, from_catalogue, tuple(resolver.inclusions))
 
 
 def find_target(kind: str, target: str | Path) -> tuple[Path, str]:

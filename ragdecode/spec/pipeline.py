@@ -41,7 +41,7 @@ class PipelineSpec(Settings):
     """What is searched; without it the passages come with the request."""
     retrieve: Annotated[Retrievers, Reference("retrievers")] = ()
     """Chain of retrievers, rerankers and filters."""
-    prompt: Annotated[PromptSpec, Reference("prompts")] = Field(default="grounded", validate_default=True)  # type: ignore[assignment]
+    prompt: Annotated[PromptSpec, Reference("prompts")] = Field(default="grounded", validate_default=True)
     """The chat template around question and passages."""
     model: Annotated[ModelSpec, Reference("models")]
     """The language model."""

@@ -19,6 +19,7 @@ from ragdecode.spec.nearest import did_you_mean
 from ragdecode.spec.node import Items, Node, Path_, Place, Scalar, Table, describe, from_plain
 from ragdecode.spec.override import Override, replaced
 from ragdecode.spec.part import Part
+from ragdecode.spec.part_form import WrittenPart, head, item_position, part_form, unknown_part
 from ragdecode.spec.reference import FOLDERS
 from ragdecode.spec.report import Report
 from ragdecode.spec.shape import Chain, Included, Leaf, Many, Model, Named, OnePart, OrValue, Shape, Slot, slots
@@ -100,7 +101,7 @@ class Resolver:
 
     def _model(self, node: Node | None, cls: type[BaseModel], sets: list[Override], path: Path_) -> Node:
         fields = slots(cls)
-        if node is None or (isinstance(node, Scalar) and node.value is None and sets):
+        if node is None or (_is_null(node) and sets):
             node = Table(_place(node, sets), {})
         if not isinstance(node, Table):
             keys = ", ".join(list(fields)[:8])
@@ -149,68 +150,54 @@ class Resolver:
 
     def _part(self, node: Node | None, kind: str, sets: list[Override], path: Path_) -> Node:
         """A part as a one-key mapping."""
-        written = self._part_form(node, kind, sets, path)
+        if node is None or (_is_null(node) and sets):
+            node = from_plain({sets[0].keys[0]: {}}, _place(node, sets))
+        written = part_form(node, kind, path, self.report)
         if written is None:
-            return node if node is not None else Scalar(_place(node, sets), None)
-        name, settings, key = written
-        info = registry.find(kind, name)
+            return node
+        info = registry.find(kind, written.name)
         if info is None:
-            hint = did_you_mean(name, registry.parts(kind))
-            self.report.add(key, path, f"unknown {kind} '{name}'", hint)
-            return Table(key, {name: settings})
-        strangers = [item for item in sets if item.keys[0] != name]
-        for item in strangers:
-            hint = f"to use another {kind}, set the whole: {self.report.show(path)}={item.keys[0]}"
-            message = f"there is no '{item.keys[0]}' here; the {kind} is '{name}'"
-            self.report.add(item.value.place, (*path, item.keys[0]), message, hint)
-        below = [item.below() for item in sets if item.keys[0] == name]
-        settings, below = _or_empty(*replaced(settings, below), key)
-        return Table(key, {name: self.resolve(settings, Model(info.settings), below, (*path, name))}, {name: key})
+            shown = self.report.show((*path, written.name))
+            self.report.append(path, unknown_part(kind, written, shown))
+            return node
+        below = self._of_part(written, kind, sets, path)
+        settings, below = replaced(written.settings, below)
+        if settings is None or _is_null(settings):
+            settings = Table(written.place, {})
+        made = self.resolve(settings, Model(info.settings), below, (*path, written.name))
+        return Table(written.place, {written.name: made}, {written.name: written.place})
 
-    def _part_form(
-        self, node: Node | None, kind: str, sets: list[Override], path: Path_
-    ) -> tuple[str, Node, Place] | None:
-        """A part's name, its settings, and where the name stands."""
-        if node is None or (isinstance(node, Scalar) and node.value is None and sets):
-            place = _place(node, sets)
-            return sets[0].keys[0], Table(place, {}), place
-        if isinstance(node, Scalar) and isinstance(node.value, str):
-            return node.value, Table(node.place, {}), node.place
-        if isinstance(node, Table) and len(node.entries) == 1:
-            name, settings = next(iter(node.entries.items()))
-            return name, settings, node.keys.get(name, node.place)
-        found = describe(node)
-        if isinstance(node, Table) and node.entries:
-            found = f"a mapping with {len(node.entries)} keys ({', '.join(node.entries)})"
-        hint = "settings are indented below the part's name; several parts are a list"
-        self.report.add(node.place, path, f"expected a {kind}: a name, or 'name: {{settings}}'; found {found}", hint)
-        return None
+    def _of_part(self, written: WrittenPart, kind: str, sets: list[Override], path: Path_) -> list[Override]:
+        """The overrides of a part's settings; those of other parts are problems."""
+        for item in sets:
+            if item.keys[0] != written.name:
+                hint = f"to use another {kind}, set the whole: {self.report.show(path)}={item.keys[0]}"
+                message = f"there is no '{item.keys[0]}' here; the {kind} is '{written.name}'"
+                self.report.add(item.value.place, (*path, item.keys[0]), message, hint)
+        return [item.below() for item in sets if item.keys[0] == written.name]
 
     def _chain(self, node: Node | None, chain: Chain, sets: list[Override], path: Path_) -> Node:
         items = self._flatten(node, chain, path)
-        place = _place(node, sets)
-        if self.report.judged(path):
-            return Items(place, tuple(items))
         below: dict[int, list[Override]] = {}
         for item in sets:
-            position = self._position(item, items, chain, path)
+            position = item_position(item, items, chain.kind, path, self.report)
             if position is None:
                 continue
             if position == len(items):
-                items.append(Scalar(item.value.place, None))
+                items.append(Scalar(item.value.place, None) if item.keys[0].isdigit() else _named_part(item))
             below.setdefault(position, []).append(item.below() if item.keys[0].isdigit() else item)
-        heads = [_head(item) for item in items]
+        heads = [head(item) for item in items]
         for position, name in enumerate(heads):
             if name is not None and heads.count(name) == 1:
                 self.report.hidden.add((*path, position))
         made = []
-        for position, item in enumerate(items):
+        for position, part in enumerate(items):
             at = (*path, position)
-            if chain.folder is not None and isinstance(item, Scalar) and self._stray(item, chain, at):
-                made.append(item)
+            if chain.folder is not None and isinstance(part, Scalar) and self._stray(part, chain, at):
+                made.append(part)
             else:
-                made.append(self.resolve(item, OnePart(chain.kind), below.get(position, []), at))
-        return Items(place, tuple(made))
+                made.append(self.resolve(part, OnePart(chain.kind), below.get(position, []), at))
+        return Items(_place(node, sets), tuple(made))
 
     def _stray(self, item: Scalar, chain: Chain, path: Path_) -> bool:
         """Whether a bare name is neither a file (those are spliced in by now) nor a part; reports it."""
@@ -218,38 +205,13 @@ class Resolver:
             return False
         assert chain.folder is not None
         others = list(registry.parts(chain.kind))
-        self.report.append(path, unknown_name(chain.folder, item.value, item.place, self.report.show(path), others))
-        return True
-
-    def _position(self, item: Override, items: list[Node], chain: Chain, path: Path_) -> int | None:
-        """The item of a chain that an override means; the chain's length to add one."""
-        key = item.keys[0]
-        heads = [_head(node) for node in items]
-        if key.isdigit():
-            if int(key) <= len(items):
-                return int(key)
-            message = f"there is no item {key}; the list has {len(items)}"
-            self.report.add(item.value.place, (*path, key), message, "items are counted from 0")
-            return None
-        if heads.count(key) == 1:
-            return heads.index(key)
-        if not items:
-            return 0
         shown = self.report.show(path)
-        if key in heads:
-            message, hint = f"'{key}' stands there {heads.count(key)} times", f"say which: {shown}.{heads.index(key)}"
-        else:
-            listed = ", ".join(str(head) for head in heads)
-            message = f"there is no {chain.kind} '{key}' here; there is {listed}"
-            hint = did_you_mean(key, [head for head in heads if head]) or ""
-            if not hint.startswith("did"):
-                hint = f"set the whole list to change it: {shown}='[{listed}, {key}]'"
-        self.report.add(item.value.place, (*path, key), message, hint)
-        return None
+        self.report.append(path, unknown_name(chain.folder, item.value, item.place, shown, others))
+        return True
 
     def _flatten(self, node: Node | None, chain: Chain, path: Path_) -> list[Node]:
         """The parts of a chain as written, files spliced in."""
-        if node is None or (isinstance(node, Scalar) and node.value is None):
+        if node is None or _is_null(node):
             return []
         if isinstance(node, Items):
             return [part for item in node.items for part in self._flatten_item(item, chain, path)]
@@ -283,7 +245,7 @@ class Resolver:
         return Items(node.place, tuple(made))
 
     def _named(self, node: Node | None, item: Shape, sets: list[Override], path: Path_) -> Node:
-        if node is None or (isinstance(node, Scalar) and node.value is None and sets):
+        if node is None or (_is_null(node) and sets):
             node = Table(_place(node, sets), {})
         if not isinstance(node, Table):
             self.report.add(node.place, path, f"expected a mapping of names; found {describe(node)}")
@@ -332,17 +294,9 @@ def _place(node: Node | None, sets: list[Override]) -> Place:
     return node.place if node is not None else sets[0].value.place
 
 
-def _or_empty(node: Node | None, sets: list[Override], place: Place) -> tuple[Node, list[Override]]:
-    """Settings left empty (``bm25:``) are default settings."""
-    if node is None or (isinstance(node, Scalar) and node.value is None):
-        return Table(place, {}), sets
-    return node, sets
+def _is_null(node: Node) -> bool:
+    return isinstance(node, Scalar) and node.value is None
 
 
-def _head(node: Node) -> str | None:
-    """The name of a part as written, if it has the form of one."""
-    if isinstance(node, Scalar) and isinstance(node.value, str):
-        return node.value
-    if isinstance(node, Table) and len(node.entries) == 1:
-        return next(iter(node.entries))
-    return None
+def _named_part(item: Override) -> Node:
+    return from_plain({item.keys[0]: {}}, item.value.place)

@@ -18,14 +18,14 @@ def validate(node: Node, adapter: TypeAdapter[Any], report: Report) -> Any:
         return adapter.validate_python(to_plain(node))
     except ValidationError as error:
         for item in error.errors(include_url=False):
-            at, path = _locate(node, item["loc"])
+            at, path = node_at(node, item["loc"])
             if not report.judged(path):
                 message, hint = _message(dict(item), at)
                 report.add(at.place, path, message, hint)
         return None
 
 
-def _locate(node: Node, loc: tuple[int | str, ...]) -> tuple[Node, Path_]:
+def node_at(node: Node, loc: tuple[int | str, ...]) -> tuple[Node, Path_]:
     """The node that pydantic means; parts of its location that are no keys (union arms) are passed over."""
     path: list[str | int] = []
     for depth, key in enumerate(loc):

@@ -1,0 +1,19 @@
+"""A pipeline in one line: ``hybrid % 8 >> rerank % 4 >> decode[cad + prompt_lookup]``."""
+
+from __future__ import annotations
+
+from ragdecode.spec.part import Part
+from ragdecode.spec.pipeline import PipelineSpec
+
+
+def headline(spec: PipelineSpec) -> str:
+    """The stages in order, with how many passages each keeps and what acts while decoding."""
+    decode = spec.decode
+    acting = [part.name for part in (*decode.rule, *decode.draft, *decode.constraint, *decode.monitor)]
+    stages = [*(_stage(part) for part in spec.retrieve), f"decode[{' + '.join(acting) or 'plain'}]"]
+    return " >> ".join(stages)
+
+
+def _stage(part: Part) -> str:
+    top_k = getattr(part.settings, "top_k", None)
+    return part.name if top_k is None else f"{part.name} % {top_k}"

@@ -1,0 +1,119 @@
+"""Which views a decoding recipe implies, who uses them, and what a step of the engine costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ragdecode.spec.decode import DecodeSpec, ViewSpec
+from ragdecode.spec.model import ModelSpec
+from ragdecode.spec.part import Part
+from ragdecode.spec.pipeline import PipelineSpec
+
+#: The view that is always there: the prompt with the evidence.
+TARGET = "with_context"
+#: The view that needs no declaration: the same prompt with no passages.
+CLOSED_BOOK = "without_context"
+
+
+@dataclass(frozen=True)
+class PlannedView:
+    """A view that a run advances.
+
+    Attributes:
+        name: Its name.
+        declared: What ``decode.views`` says of it; None for the two that need no declaration.
+        rules: Rules and monitors that read it.
+        drafters: Drafters that look at it.
+    """
+
+    name: str
+    declared: ViewSpec | None
+    rules: tuple[str, ...]
+    drafters: tuple[str, ...]
+
+    @property
+    def verified(self) -> bool:
+        """Whether each step advances it together with the target; a draft-only view is not verified."""
+        return self.name == TARGET or bool(self.rules)
+
+    @property
+    def role(self) -> Literal["rule", "draft", "both"]:
+        """Who uses it, as the engine wants to know."""
+        if self.rules and self.drafters:
+            return "both"
+        return "rule" if self.verified else "draft"
+
+
+def views_read(part: Part) -> tuple[str, ...]:
+    """Views that a rule, drafter or monitor asks for besides the target; builds the part."""
+    built: Any = part.build()
+    return tuple(name for name in getattr(built, "views", ()) if name != TARGET)
+
+
+def planned_views(decode: DecodeSpec) -> tuple[PlannedView, ...]:
+    """The views that a recipe runs, the target first, then in order of first use."""
+    readers = _users((*decode.rule, *decode.monitor))
+    lookers = _users(decode.draft)
+    names = dict.fromkeys((TARGET, *readers, *lookers))
+    return tuple(
+        PlannedView(name, decode.views.get(name), tuple(readers.get(name, ())), tuple(lookers.get(name, ())))
+        for name in names
+    )
+
+
+def _users(parts: Iterable[Part]) -> dict[str, list[str]]:
+    users: dict[str, list[str]] = {}
+    for part in parts:
+        for name in views_read(part):
+            users.setdefault(name, []).append(part.name)
+    return users
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """The most that one step of one request may cost.
+
+    Attributes:
+        passes: Forward passes that verify: one for each distinct model.
+        rows: Rows (views) that they advance.
+        nodes: Nodes of the draft tree in each row, the last accepted token included.
+        draft_views: Views that only drafters look at; their looks are passes of their own.
+    """
+
+    passes: int
+    rows: int
+    nodes: int
+    draft_views: tuple[str, ...]
+
+    @property
+    def tokens(self) -> int:
+        """New tokens that the passes of a step feed together."""
+        return self.rows * self.nodes
+
+
+def step_cost(spec: PipelineSpec) -> StepCost:
+    """What a step of a pipeline costs at most."""
+    views = planned_views(spec.decode)
+    verified = [view for view in views if view.verified]
+    models = distinct_models(spec, verified)
+    nodes = spec.decode.max_draft_nodes if spec.decode.draft else 1
+    draft_only = tuple(view.name for view in views if not view.verified)
+    return StepCost(len(models), len(verified), nodes, draft_only)
+
+
+def distinct_models(spec: PipelineSpec, views: Sequence[PlannedView]) -> list[ModelSpec]:
+    """The models that views run on, each once."""
+    models: list[ModelSpec] = []
+    for view in views:
+        model = model_of(spec, view)
+        if all(model.source != other.source for other in models):
+            models.append(model)
+    return models
+
+
+def model_of(spec: PipelineSpec, view: PlannedView) -> ModelSpec:
+    """The model that a view runs on."""
+    declared = view.declared
+    return spec.model if declared is None or declared.model is None else declared.model
