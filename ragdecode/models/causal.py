@@ -120,7 +120,8 @@ class CausalModel:
                     use_safetensors=True,
                     trust_remote_code=self.spec.trust_remote_code,
                 )
-            return model.to(self.device).eval()  # type: ignore[arg-type]
+            model.to(self.device)  # type: ignore[arg-type]
+            return model.eval()
         except torch.OutOfMemoryError as error:
             raise RunError(f"no memory for {self.path.name} on {self.device}", hint="device: cpu") from error
         except (ValueError, OSError, KeyError) as error:
@@ -160,7 +161,9 @@ def load_causal(
         RunError: The weights are damaged, or fetching failed.
     """
     if spec.kind != "causal":
-        raise InputError(f"model {spec.name or spec.source}: expected a causal language model, it is of kind {spec.kind}")
+        raise InputError(
+            f"model {spec.name or spec.source}: expected a causal language model, it is of kind {spec.kind}"
+        )
     path = (store or ModelStore()).require(spec, fetch, progress)
     check_weights(path)
     where = resolve_device(device)

@@ -69,10 +69,10 @@ def _environment() -> ImmutableSandboxedEnvironment:
         trim_blocks=True,
         lstrip_blocks=True,
         extensions=[Generation, loopcontrols],
-        autoescape=False,  # noqa: S701  (the output is a prompt, not a page)
+        autoescape=False,
     )
     # a template is untrusted: no class objects, no private attributes
-    environment.globals["dict"] = lambda *args, **kwargs: dict(*args, **kwargs)
+    environment.globals["dict"] = _dict
     environment.globals["namespace"] = _namespace_class()
     environment.filters["tojson"] = _tojson
     environment.globals["raise_exception"] = _raise
@@ -104,6 +104,10 @@ def _namespace_class() -> type:
                 raise SecurityError(f"the template may not store {name!r}")
 
     return PublicNamespace
+
+
+def _dict(*args: Any, **kwargs: Any) -> dict[Any, Any]:
+    return dict(*args, **kwargs)
 
 
 def _tojson(

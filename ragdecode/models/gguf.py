@@ -86,8 +86,8 @@ def _convert(file: Path, folder: Path, progress: Progress) -> None:
     progress("write safetensors", 2, 3)
     # save_pretrained refuses a model that still calls itself quantised, although it is not any more
     del model.config.quantization_config
-    model.hf_quantizer = None
-    model.is_quantized = False
+    model.hf_quantizer = None  # type: ignore[assignment]
+    model.is_quantized = False  # type: ignore[assignment]
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 

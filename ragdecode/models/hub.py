@@ -36,6 +36,7 @@ def download_repository(
         InputError: No such repository or revision, no access, or no weights that are safe to read.
         RunError: Offline, or the network failed.
     """
+    from httpx import HTTPError
     from huggingface_hub import HfApi, constants, snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -46,7 +47,7 @@ def download_repository(
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
-    from huggingface_hub.utils import disable_progress_bars
+    from huggingface_hub.utils.tqdm import disable_progress_bars
 
     if constants.is_offline_mode():
         raise RunError(
@@ -96,7 +97,7 @@ def download_repository(
         raise InputError(f"not a repository name: {source.repo!r}", hint="expected owner/name") from error
     except OfflineModeIsEnabled as error:
         raise RunError(f"cannot fetch {source.repo}: offline") from error
-    except (HfHubHTTPError, LocalEntryNotFoundError, *_network_errors()) as error:
+    except (HfHubHTTPError, LocalEntryNotFoundError, HTTPError, ConnectionError, TimeoutError) as error:
         raise RunError(
             f"cannot fetch {source.repo}: {_first_line(error)}", hint="check the network and try again"
         ) from error
@@ -158,12 +159,6 @@ def choose_files(repo: str, names: Sequence[str], remote_code: bool) -> list[str
     small = [name for name in names if is_data_file(name) and not name.endswith((".safetensors", ".gguf"))]
     code = [name for name in top if name.endswith(".py")] if remote_code else []
     return weights + small + code
-
-
-def _network_errors() -> tuple[type[Exception], ...]:
-    import httpx
-
-    return (httpx.HTTPError, ConnectionError, TimeoutError)
 
 
 def _first_line(error: Exception) -> str:

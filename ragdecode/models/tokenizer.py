@@ -113,7 +113,9 @@ class Tokenizer:
         """
         if self._control is None:
             return text
-        while (broken := self._control.sub(lambda match: match[0][:1] + _ZERO_WIDTH_SPACE + match[0][1:], text)) != text:
+        while (
+            broken := self._control.sub(lambda match: match[0][:1] + _ZERO_WIDTH_SPACE + match[0][1:], text)
+        ) != text:
             text = broken
         return text
 
@@ -122,6 +124,13 @@ class Tokenizer:
         # a one-character token cannot be broken
         tokens = sorted((token for token in self.special_tokens if len(token) > 1), key=len, reverse=True)
         return re.compile("|".join(map(re.escape, tokens))) if tokens else None
+
+    @property
+    def max_length(self) -> int | None:
+        """Longest input that the tokenizer's settings allow, in tokens; None if they do not limit it."""
+        length = self._config.get("model_max_length")
+        # "no limit" is written as a huge number
+        return length if isinstance(length, int) and 0 < length < 1 << 30 else None
 
     @property
     def has_chat_template(self) -> bool:
