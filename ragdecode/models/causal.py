@@ -121,7 +121,8 @@ class CausalModel:
                     trust_remote_code=self.spec.trust_remote_code,
                 )
             model.to(self.device)  # type: ignore[arg-type]
-            return model.eval()
+            model.train(False)
+            return model
         except torch.OutOfMemoryError as error:
             raise RunError(f"no memory for {self.path.name} on {self.device}", hint="device: cpu") from error
         except (ValueError, OSError, KeyError) as error:

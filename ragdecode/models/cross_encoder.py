@@ -64,7 +64,8 @@ class CrossEncoder:
         except (ValueError, OSError, KeyError) as error:
             raise InputError(f"{self.path} cannot be loaded as a cross-encoder: {error}") from error
         model.to(self._device)  # type: ignore[arg-type]
-        return model.eval()
+        model.train(False)
+        return model
 
     def score(
         self, pairs: Sequence[tuple[str, str]], batch_size: int = 32, progress: Progress | None = None

@@ -16,6 +16,7 @@ from ragdecode.models.fetch import fetch
 from ragdecode.models.manifest import Manifest, source_fingerprint, source_of
 from ragdecode.models.progress import Progress, silent
 from ragdecode.spec.model import ModelSpec
+from ragdecode.spec.nearest import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,19 @@ class ModelStore:
             found.append(CachedModel(name, folder, size, manifest))
         return found
 
+    def find(self, name: str) -> tuple[CachedModel, ...]:
+        """All cached copies of the model called ``name``.
+
+        Raises:
+            InputError: There is none.
+        """
+        cached = self.list()
+        if found := tuple(model for model in cached if model.name == name):
+            return found
+        raise InputError(
+            f"no model called {name!r} is cached", hint=did_you_mean(name, sorted({model.name for model in cached}))
+        )
+
     def remove(self, name: str) -> int:
         """Remove all cached copies of the model called ``name``.
 
@@ -158,10 +172,7 @@ class ModelStore:
         Raises:
             InputError: There is none.
         """
-        copies = [model for model in self.list() if model.name == name]
-        if not copies:
-            cached = sorted({model.name for model in self.list()})
-            raise InputError(f"{name} is not cached", hint=f"cached: {', '.join(cached)}" if cached else None)
+        copies = self.find(name)
         with disk_errors(self.folder):
             for model in copies:
                 with self._lock(model.path, silent):

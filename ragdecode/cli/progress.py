@@ -1,0 +1,62 @@
+"""Progress on stderr: bars on a terminal, a line a stage elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from ragdecode.models.progress import Progress
+
+
+@contextmanager
+def show_progress(title: str) -> Iterator[Progress]:
+    """Show what the block reports, under a title."""
+    if sys.stderr.isatty():
+        with _bars(title) as report:
+            yield report
+    else:
+        yield _lines(title)
+
+
+def _lines(title: str) -> Progress:
+    shown: list[str] = []
+
+    def report(stage: str, done: int, total: int) -> None:
+        if shown[-1:] != [stage]:
+            shown.append(stage)
+            click.echo(f"{title}: {stage}", err=True)
+
+    return report
+
+
+@contextmanager
+def _bars(title: str) -> Iterator[Progress]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+    # pinned: libraries whose own bars are silenced have stderr redirected meanwhile
+    console = Console(file=sys.stderr)
+    columns = (
+        TextColumn("[bold]{task.fields[title]}[/]"),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+    )
+    tasks: dict[str, TaskID] = {}
+    with Progress(*columns, console=console, redirect_stdout=False, redirect_stderr=False) as bars:
+
+        def report(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                for task in tasks.values():  # one stage follows another
+                    bars.update(task, total=1, completed=1)
+                tasks[stage] = bars.add_task(stage, total=None, title=title)
+            bars.update(tasks[stage], total=total or None, completed=done)
+
+        yield report
+        for task in tasks.values():
+            bars.update(task, total=1, completed=1)
