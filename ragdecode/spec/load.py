@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import TypeAdapter
 
@@ -17,10 +17,10 @@ from ragdecode.spec.nearest import did_you_mean
 from ragdecode.spec.node import Scalar, Source
 from ragdecode.spec.override import LABEL, parse_overrides
 from ragdecode.spec.pipeline import PipelineSpec
-from ragdecode.spec.reference import FOLDERS
+from ragdecode.spec.reference import FOLDERS, Reference
 from ragdecode.spec.report import Report
 from ragdecode.spec.resolve import Resolver, with_name
-from ragdecode.spec.shape import Chain, shape_of
+from ragdecode.spec.shape import shape_of
 from ragdecode.spec.validate import validate
 
 
@@ -64,7 +64,7 @@ def document_type(kind: str) -> Any:
 
     types = {
         "indexes": IndexSpec,
-        "retrievers": Retrievers,
+        "retrievers": Annotated[Retrievers, Reference("retrievers")],
         "pipelines": PipelineSpec,
         "models": ModelSpec,
         "prompts": PromptSpec,
@@ -114,10 +114,7 @@ def _load(kind: str, target: str | Path, overrides: Sequence[str]) -> LoadedDocu
         raise SpecError([Problem("the file is empty", label, hint=f"see `ragdecode schema {kind}` for its keys")])
     report = Report()
     resolver = Resolver(report)
-    shape = shape_of(document_type(kind))
-    if kind == "retrievers" and isinstance(shape, Chain):
-        shape = Chain(shape.kind, "retrievers")
-    tree = resolver.resolve(tree, shape, sets, ())
+    tree = resolver.resolve(tree, shape_of(document_type(kind)), sets, ())
     if kind == "models":
         tree = with_name(tree, file.stem)
     spec = validate(tree, _adapter(kind), report)

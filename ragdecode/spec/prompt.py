@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from ragdecode.spec.nearest import did_you_mean
 from ragdecode.spec.settings import Settings
+
+#: What a template may use.
+VARIABLES = frozenset({"question", "passages", "history"})
 
 
 class Message(Settings):
@@ -16,6 +20,21 @@ class Message(Settings):
     """Who speaks."""
     content: str
     """Jinja template over ``question``, ``passages`` (each with ``text``, ``source``, ``rank``) and ``history``."""
+
+    @field_validator("content")
+    @classmethod
+    def _is_template(cls, content: str) -> str:
+        from jinja2 import Environment, TemplateSyntaxError, meta
+
+        environment = Environment(autoescape=False)  # noqa: S701
+        try:
+            names = meta.find_undeclared_variables(environment.parse(content))
+            environment.compile(content)  # finds unknown filters and tests
+        except TemplateSyntaxError as error:
+            raise ValueError(f"not a Jinja template: {error.message} (line {error.lineno} of the text)") from error
+        for name in sorted(names - VARIABLES):
+            raise ValueError(f"the template uses {name!r}; {did_you_mean(name, sorted(VARIABLES))}")
+        return content
 
 
 class PromptSpec(Settings):

@@ -38,6 +38,10 @@ class Reference:
             "description": f"Name of a file {FOLDERS[self.kind]}/NAME.yaml of the app or the catalogue.",
             "examples": catalogue.names(self.kind),
         }
+        for arm in arms:
+            if arm.get("type") == "array" and self.kind == "retrievers":
+                # a chain's items may be names of files too
+                arm["items"] = {"anyOf": [name, arm["items"]]}
         return {"anyOf": [name, *arms]}
 
 

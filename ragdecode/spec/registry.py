@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import entry_points
 from typing import TypeVar
@@ -92,6 +92,15 @@ def _discover(kind: str) -> None:
                 f"the plug-in {entry.name!r} ({entry.value}) of group {group} cannot be imported: {error}",
                 hint="repair or uninstall the package that declares it",
             ) from error
+        if entry.dist is not None:
+            _credit(entry.module.split(".", 1)[0], entry.dist.name)
+
+
+def _credit(module: str, distribution: str) -> None:
+    """Name the distribution as the origin of the parts that its top-level module holds."""
+    for key, info in _parts.items():
+        if info.cls.__module__.split(".", 1)[0] == module:
+            _parts[key] = replace(info, origin=distribution)
 
 
 def parts(kind: str) -> dict[str, PartInfo]:

@@ -84,8 +84,8 @@ class Resolver:
             return node
         return with_name(content, node.value) if shape.kind == "models" else content
 
-    def _open(self, name: str, kind: str, place: Place, path: Path_) -> Node | None:
-        """The tree of the file that a name means, None if there is none."""
+    def _open(self, name: str, kind: str, place: Place, path: Path_, shown: Path_ | None = None) -> Node | None:
+        """The tree of the file that a name means, None if there is none (or it is broken, with problems)."""
         try:
             found = locate(kind, name, place.source)
             if found is None:
@@ -96,7 +96,8 @@ class Resolver:
             self.report.extend(error, place, path)
             return None
         from_catalogue = root == catalogue_root()
-        self.inclusions.append(Inclusion(self.report.show(path), kind, name, file, from_catalogue))
+        written = self.report.show(path if shown is None else shown)
+        self.inclusions.append(Inclusion(written, kind, name, file, from_catalogue))
         return content
 
     def _model(self, node: Node | None, cls: type[BaseModel], sets: list[Override], path: Path_) -> Node:
@@ -190,7 +191,7 @@ class Resolver:
         for position, name in enumerate(heads):
             if name is not None and heads.count(name) == 1:
                 self.report.hidden.add((*path, position))
-        made = []
+        made: list[Node] = []
         for position, part in enumerate(items):
             at = (*path, position)
             if chain.folder is not None and isinstance(part, Scalar) and self._stray(part, chain, at):
@@ -220,7 +221,7 @@ class Resolver:
     def _flatten_item(self, node: Node, chain: Chain, path: Path_) -> list[Node]:
         if chain.folder is None or not isinstance(node, Scalar) or not isinstance(node.value, str):
             return [node]
-        content = self._open(node.value, chain.folder, node.place, (*path, node.value))
+        content = self._open(node.value, chain.folder, node.place, (*path, node.value), shown=path)
         if content is not None:
             return self._flatten(content, chain, path)
         return [] if self.report.judged((*path, node.value)) else [node]

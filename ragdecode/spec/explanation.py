@@ -1,0 +1,66 @@
+"""What a pipeline comes to: its resolved spec, where its names came from, its views, what a step costs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ragdecode.spec.dump import plain
+from ragdecode.spec.headline import headline
+from ragdecode.spec.include import label_of
+from ragdecode.spec.load import LoadedPipeline
+from ragdecode.spec.view_plan import CLOSED_BOOK, TARGET, PlannedView, model_of, planned_views, step_cost
+
+
+def explanation(loaded: LoadedPipeline) -> dict[str, Any]:
+    """The facts as plain data: ``pipeline, file, headline, names, views, step, spec``."""
+    spec = loaded.spec
+    cost = step_cost(spec)
+    return {
+        "pipeline": loaded.name,
+        "file": label_of(loaded.file),
+        "headline": headline(spec),
+        "names": [
+            {
+                "path": item.path,
+                "name": item.name,
+                "file": label_of(item.file),
+                "from": "catalogue" if item.from_catalogue else "app",
+            }
+            for item in loaded.inclusions
+        ],
+        "views": [_view(loaded, view) for view in planned_views(spec.decode)],
+        "step": {
+            "passes": cost.passes,
+            "rows": cost.rows,
+            "nodes": cost.nodes,
+            "tokens": cost.tokens,
+            "draft_views": list(cost.draft_views),
+            "prefill_tokens": spec.engine.prefill_tokens,
+        },
+        "spec": plain(spec),
+    }
+
+
+def _view(loaded: LoadedPipeline, view: PlannedView) -> dict[str, Any]:
+    spec, declared = loaded.spec, view.declared
+    own = f"decode.views.{view.name}.prompt"
+    prompt = _name(loaded, own) if declared is not None and declared.prompt is not None else _name(loaded, "prompt")
+    return {
+        "name": view.name,
+        "prompt": prompt,
+        "passages": _passages(view),
+        "model": model_of(spec, view).name or "inline",
+        "used_by": [*(["answer"] if view.name == TARGET else []), *view.rules, *view.drafters],
+        "verified": view.verified,
+    }
+
+
+def _passages(view: PlannedView) -> str:
+    if view.declared is not None and view.declared.passages is not None:
+        return f"best {view.declared.passages.top_k}"
+    return "none" if view.name == CLOSED_BOOK else "all"
+
+
+def _name(loaded: LoadedPipeline, path: str) -> str:
+    """The name that stands at a path, ``inline`` if a mapping does."""
+    return next((item.name for item in loaded.inclusions if item.path == path), "inline")
