@@ -6,28 +6,12 @@ import random
 
 import pytest
 import torch
-from transformers import PreTrainedModel
 
 from ragdecode.decoding.backend import Segment
-from ragdecode.decoding.backends import transformers_check
 from ragdecode.decoding.backends.transformers import TransformersBackend
 from ragdecode.errors import InputError, RunError
-from tests.decoding.tiny_models import FAMILIES, tiny
-
-EXACT = [name for name in FAMILIES if name != "falcon_alibi"]
-
-# Gemma 2 caps attention scores, which sdpa cannot do; eager attention takes its softmax in float32.
-TOLERANCE = {"gemma2": 1e-6}
-
-
-def stock_logits(model: PreTrainedModel, tokens: list[int]) -> torch.Tensor:
-    """Logits [V] after the last token: full row, no cache, no mask of ours."""
-    with torch.no_grad():
-        return model(torch.tensor([tokens]), use_cache=False).logits[0, -1]
-
-
-def chain(row: int, base: int, tokens: list[int], outputs: list[int] | None = None) -> Segment:
-    return Segment(row, base, tokens, range(len(tokens)), None, [len(tokens) - 1] if outputs is None else outputs)
+from tests.decoding.stock import EXACT, TOLERANCE, assert_close, chain, stock_logits
+from tests.decoding.tiny_models import tiny
 
 
 def random_tree(rng: random.Random, pending: int, nodes: int) -> tuple[list[int], list[int]]:
@@ -45,12 +29,6 @@ def path_to(parents: list[int], node: int) -> list[int]:
         path.append(node)
         node = parents[node]
     return path[::-1]
-
-
-def assert_close(got: torch.Tensor, wanted: torch.Tensor, tolerance: float = 1e-9) -> None:
-    assert got.shape == wanted.shape
-    assert torch.isfinite(got).all()
-    assert (got - wanted).abs().max().item() <= tolerance
 
 
 @pytest.fixture(autouse=True)
@@ -91,6 +69,18 @@ def test_random_trees_in_ragged_rows_are_exact_through_commits(family: str) -> N
     got = backend.forward([chain(row, len(text), [follow]) for row, text in zip(rows, texts, strict=True)]).logits
     assert_close(got, torch.stack([stock_logits(model, [*text, follow]) for text in texts]), tolerance)
     assert max(len(text) for text in texts) > 11
+
+
+@pytest.mark.parametrize("family", [name for name in EXACT if "sliding" in name or name in ("gemma2", "gemma3")])
+def test_windows_count_positions_and_not_slots(family: str) -> None:
+    """A deep branch below a late sibling: its slots run ahead of its positions."""
+    model = tiny(family)
+    backend = TransformersBackend(model)
+    row = backend.open_row(32)
+    tree, parents, depths = [3, 4, 5, 6, 7, 8, 9, 10, 11], [-1, 0, 0, 0, 3, 4, 5, 6, 7], [0, 1, 1, 1, 2, 3, 4, 5, 6]
+    got = backend.forward([Segment(row, 0, tree, depths, parents, range(9))]).logits
+    wanted = [stock_logits(model, [tree[i] for i in path_to(parents, node)]) for node in range(9)]
+    assert_close(got, torch.stack(wanted), TOLERANCE.get(family, 1e-9))
 
 
 @pytest.mark.parametrize("family", EXACT)
@@ -286,110 +276,3 @@ def test_rotary_embeddings_that_change_with_length_limit_the_row(length: int) ->
             backend.forward([chain(row, 0, text)])
     else:
         assert_close(backend.forward([chain(row, 0, text)]).logits[0], stock_logits(model, text))
-
-
-# --- the start-up check -------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("family", EXACT)
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
-def test_the_check_would_accept_what_is_proved(
-    family: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model = tiny(family, dtype=dtype)
-    proved = TransformersBackend(model)
-    monkeypatch.setattr(transformers_check, "PROVED", frozenset())
-    checked = TransformersBackend(model)
-    assert checked._plan == proved._plan
-    assert not checked._arena._capacity
-
-
-@pytest.mark.parametrize("family", ["starcoder2", "stablelm", "olmo2", "granite", "cohere"])
-def test_unproved_families_that_pass_the_check_are_exact(family: str) -> None:
-    model = tiny(family)
-    backend = TransformersBackend(model)
-    row = backend.open_row(16)
-    backend.forward([chain(row, 0, [5, 6, 7])])
-    got = backend.forward([Segment(row, 3, [8, 9, 10], [0, 1, 1], [-1, 0, 0], [2])]).logits
-    assert_close(got[0], stock_logits(model, [5, 6, 7, 8, 10]))
-
-
-def test_a_window_of_an_unproved_family_is_checked_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = tiny("starcoder2", sliding_window=100)
-    backend = TransformersBackend(model)
-    assert backend._plan.window == 100
-    assert backend.max_positions == 256
-    assert model.config.sliding_window == 100
-    row = backend.open_row(200)
-    text = [(7 * i) % 97 for i in range(150)]
-    assert_close(backend.forward([chain(row, 0, text)]).logits[0], stock_logits(model, text))
-
-
-def test_a_window_that_cannot_be_confirmed_limits_the_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A configuration that names a window which the model does not apply is right only for rows inside it."""
-    model = tiny("stablelm")
-    model.config.sliding_window = 100
-    backend = TransformersBackend(model)
-    assert backend.max_positions == 100
-    row = backend.open_row(128)
-    text = [(7 * i) % 97 for i in range(100)]
-    assert_close(backend.forward([chain(row, 0, text)]).logits[0], stock_logits(model, text))
-    with pytest.raises(InputError, match="101 tokens is longer than the 100"):
-        backend.forward([chain(row, 0, [*text, 1])])
-
-
-@pytest.mark.parametrize(
-    ("family", "settings", "reason"),
-    [
-        ("falcon_alibi", {}, "check of draft trees"),
-        ("bloom", {"n_head": 4}, "check of draft trees"),
-        ("mpt", {"d_model": 32, "n_heads": 4, "n_layers": 2}, "check of draft trees"),
-        ("mamba", {}, "recurrent state"),
-        ("rwkv", {"attention_hidden_size": 32}, "recurrent state"),
-        ("recurrent_gemma", {}, "recurrent state"),
-        ("jamba", {}, "recurrent state"),
-        ("minimax", {}, "linear_attention"),
-        ("gpt2", {"add_cross_attention": True}, "attend to an encoder"),
-        ("gemma3", {"use_bidirectional_attention": True}, "looks ahead"),
-    ],
-)
-@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-def test_models_that_cannot_be_exact_are_refused(
-    family: str, settings: dict[str, object], reason: str, dtype: torch.dtype
-) -> None:
-    model = tiny(family, dtype=dtype, **settings)
-    with pytest.raises(InputError, match=reason) as caught:
-        TransformersBackend(model)
-    assert type(model).__name__ in str(caught.value)
-    assert caught.value.hint
-
-
-def test_an_encoder_decoder_is_refused() -> None:
-    from transformers import T5Config, T5ForConditionalGeneration
-
-    model = T5ForConditionalGeneration(T5Config(d_model=16, d_kv=4, d_ff=16, num_layers=1, num_heads=2, vocab_size=32))
-    with pytest.raises(InputError, match="encoder-decoder"):
-        TransformersBackend(model)
-
-
-def test_attention_without_4d_masks_is_refused_with_the_way_out() -> None:
-    model = tiny("llama", attention="flex_attention")
-    with pytest.raises(InputError, match="flex_attention") as caught:
-        TransformersBackend(model)
-    assert 'attn_implementation="sdpa"' in str(caught.value.hint)
-
-
-def test_a_custom_class_under_a_proved_name_is_checked() -> None:
-    """Only transformers' own classes are taken on trust; another module's namesake that ignores positions is not."""
-    from transformers import LlamaForCausalLM as Stock
-
-    class LlamaForCausalLM(Stock):
-        def forward(self, input_ids=None, attention_mask=None, position_ids=None, past_key_values=None, **options):
-            return super().forward(
-                input_ids=input_ids, attention_mask=attention_mask, past_key_values=past_key_values, **options
-            )
-
-    model = tiny("llama")
-    model.__class__ = LlamaForCausalLM
-    with pytest.raises(InputError, match="check of draft trees"):
-        TransformersBackend(model)
