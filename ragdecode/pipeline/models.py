@@ -1,0 +1,184 @@
+"""The language models of a pipeline, opened when they are first needed, and the engine over them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from ragdecode.errors import InputError
+from ragdecode.models.progress import Progress, silent
+from ragdecode.pipeline.memory import memory_errors
+from ragdecode.pipeline.shared_engine import SharedEngine
+from ragdecode.pipeline.views import MAIN, ViewPlans
+from ragdecode.spec.pipeline import EngineSpec
+
+if TYPE_CHECKING:
+    from ragdecode.decoding.backend import Backend
+    from ragdecode.models.causal import CausalModel
+    from ragdecode.models.tokenizer import Tokenizer
+
+
+class PipelineModels:
+    """Causal models by backend key, their backends, and one engine that threads share.
+
+    Args:
+        plans: The views, which say what models there are.
+        engine: How they run on this machine.
+        fetch: Fetch weights that are not on this machine.
+        progress: Told what is done, if something is fetched.
+
+    Attributes:
+        seconds: Time spent on loading so far.
+    """
+
+    def __init__(
+        self, plans: ViewPlans, engine: EngineSpec, *, fetch: bool = False, progress: Progress = silent
+    ) -> None:
+        self.seconds = 0.0
+        self._plans = plans
+        self._spec = engine
+        self._fetch = fetch
+        self._progress = progress
+        self._lock = threading.RLock()
+        self._depth = 0
+
+    @contextmanager
+    def loading(self) -> Iterator[None]:
+        """Counts as time spent on loading; one thread at a time."""
+        with self._lock:
+            self._depth += 1
+            started = time.perf_counter()
+            try:
+                with memory_errors("loading"):
+                    yield
+            finally:
+                self._depth -= 1
+                if not self._depth:
+                    self.seconds += time.perf_counter() - started
+
+    @property
+    def device(self) -> str:
+        """Where models run, as written in the YAML."""
+        return self._spec.device
+
+    @property
+    def main(self) -> CausalModel:
+        """The pipeline's own model: configuration and tokenizer, without its weights."""
+        return self.causal[MAIN]
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer that all views share."""
+        return self.main.tokenizer
+
+    @property
+    def causal(self) -> dict[str, CausalModel]:
+        """All models by backend key, opened without their weights.
+
+        Raises:
+            InputError: Weights are not there, or a view's model has another vocabulary.
+            RunError: Weights are damaged, or fetching failed.
+        """
+        with self.loading():
+            return self._causal
+
+    @property
+    def backends(self) -> dict[str, Backend]:
+        """The models with their weights, ready to run.
+
+        Raises:
+            InputError: The chosen backend cannot run a model.
+            RunError: There is not enough memory.
+        """
+        with self.loading():
+            return self._backends
+
+    @property
+    def engine(self) -> SharedEngine:
+        """The engine over all models."""
+        with self.loading():
+            return self._engine
+
+    @property
+    def windows(self) -> dict[str, int]:
+        """Longest row of each backend key, in tokens."""
+        return {
+            key: min(self.causal[key].max_positions, backend.max_positions) for key, backend in self.backends.items()
+        }
+
+    @property
+    def vocab_size(self) -> int:
+        """Tokens that every model knows (V without padding rows)."""
+        return min(model.vocab_size for model in self.causal.values())
+
+    def close(self) -> None:
+        """Let go of weights and caches."""
+        with self._lock:
+            for name in ("_engine", "_backends", "_causal"):
+                self.__dict__.pop(name, None)
+
+    @cached_property
+    def _causal(self) -> dict[str, CausalModel]:
+        from ragdecode.models.causal import load_causal
+
+        opened = {
+            key: load_causal(
+                spec,
+                device=self._spec.device,
+                dtype=self._spec.dtype,
+                fetch=self._fetch,
+                progress=self._progress,
+            )
+            for key, spec in self._plans.models.items()
+        }
+        own = opened[MAIN].tokenizer.fingerprint
+        for key, model in opened.items():
+            if model.tokenizer.fingerprint != own:
+                raise InputError(
+                    f"the model of the view {key!r} has another vocabulary than the pipeline's model: "
+                    "their tokens cannot be compared",
+                    hint="take a model of the same family, with the same tokenizer",
+                )
+        return opened
+
+    @cached_property
+    def _backends(self) -> dict[str, Backend]:
+        return {key: open_backend(model, self._spec) for key, model in self._causal.items()}
+
+    @cached_property
+    def _engine(self) -> SharedEngine:
+        from ragdecode.decoding.engine import Engine
+
+        engine = Engine(
+            self._backends,
+            max_batch=self._spec.max_batch,
+            prefill_tokens=self._spec.prefill_tokens,
+            vocab_size=self.vocab_size,
+        )
+        return SharedEngine(engine, self._spec.max_batch)
+
+
+def open_backend(model: CausalModel, spec: EngineSpec) -> Backend:
+    """The backend of a model: our own forward where it can run it, else the general adapter.
+
+    Raises:
+        InputError: ``engine`` asks for something that this model cannot have.
+        RunError: There is not enough memory.
+    """
+    from ragdecode.decoding.backends.llama import LlamaBackend
+
+    reason = LlamaBackend.supports(model.raw_config)
+    if spec.backend == "llama" or (spec.backend == "auto" and reason is None):
+        return LlamaBackend(
+            model.raw_config, model.state_dict(), device=model.device, dtype=model.dtype, linear=spec.linear
+        )
+    if spec.linear == "packed":
+        why = f"the llama backend cannot run this model: {reason}" if reason else "engine.backend is transformers"
+        raise InputError(f"engine.linear: packed needs the llama backend, and {why}", hint="linear: auto")
+    from ragdecode.decoding.backends.transformers import TransformersBackend
+
+    return TransformersBackend(model.hf_model())

@@ -1,0 +1,175 @@
+"""Finds the passages of a pipeline's questions: its index, brought up to date and opened once, and its chain."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache, cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ragdecode.errors import InputError
+from ragdecode.models.progress import Progress, silent
+from ragdecode.pipeline.likelihood import QueryLikelihood
+from ragdecode.pipeline.models import PipelineModels
+from ragdecode.pipeline.passage import Passage
+from ragdecode.pipeline.turn import Turn
+from ragdecode.spec.index import IndexSpec
+from ragdecode.spec.load import LoadedPipeline
+
+if TYPE_CHECKING:
+    from ragdecode.indexing.index import Index
+    from ragdecode.indexing.store import Encoder
+    from ragdecode.models.tokenizer import Tokenizer
+    from ragdecode.retrieval.chain import RetrievalChain
+    from ragdecode.retrieval.stage import PairScorer
+    from ragdecode.spec.model import ModelSpec
+
+_log = logging.getLogger(__name__)
+
+
+class PassageSource:
+    """The retrieval side of a pipeline; empty where the pipeline has no ``retrieve``.
+
+    Args:
+        loaded: The pipeline.
+        models: Its language models, for counting tokens and for query likelihood.
+        docs: Folder or file that takes the place of ``index.corpus.path``; its index lives in the cache folder.
+        fetch: Fetch weights of encoders that are not on this machine.
+        progress: Told what a build does.
+
+    Raises:
+        InputError: ``docs`` is given and the pipeline has no index, or it is not there.
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedPipeline,
+        models: PipelineModels,
+        *,
+        docs: Path | None = None,
+        fetch: bool = False,
+        progress: Progress = silent,
+    ) -> None:
+        self._loaded = loaded if docs is None else _over(loaded, docs)
+        self._models = models
+        self._fetch = fetch
+        self._progress = progress
+        self._lock = threading.RLock()
+        self._encoder = cache(self._load_encoder)
+        self._cross_encoder = cache(self._load_cross_encoder)
+
+    @property
+    def empty(self) -> bool:
+        """Whether the pipeline has nothing to search: the passages come with the request."""
+        return not self._loaded.spec.retrieve
+
+    def open(self) -> None:
+        """Bring the index up to date and open it; counts as loading.
+
+        Raises:
+            InputError: The corpus is empty or cannot be read, or weights are missing.
+            RunError: The index cannot be written.
+        """
+        if not self.empty:
+            with self._lock, self._models.loading():
+                _ = self._chain
+
+    def find(self, questions: Sequence[str], histories: Sequence[Sequence[Turn]]) -> list[list[Passage]]:
+        """Passages for each question, best first; all questions are searched at once.
+
+        Raises:
+            InputError: Weights are missing.
+            RunError: The index is damaged, or memory ran out.
+        """
+        if self.empty:
+            return [[] for _ in questions]
+        from ragdecode.retrieval.query import Query
+
+        self.open()
+        queries = [
+            Query(question, tuple((turn.role, turn.content) for turn in history))
+            for question, history in zip(questions, histories, strict=True)
+        ]
+        with self._lock:
+            found = self._chain.retrieve(queries)
+        return [
+            [
+                Passage(hit.passage.id, hit.passage.source, hit.passage.text, hit.score, rank, hit.passage.metadata())
+                for rank, hit in enumerate(hits, start=1)
+            ]
+            for hits in found
+        ]
+
+    def close(self) -> None:
+        """Let go of index and encoders."""
+        with self._lock:
+            self.__dict__.pop("_chain", None)
+            self._encoder.cache_clear()
+            self._cross_encoder.cache_clear()
+
+    @cached_property
+    def _chain(self) -> RetrievalChain:
+        from ragdecode.retrieval.chain import RetrievalChain
+        from ragdecode.retrieval.stage import RetrievalContext
+
+        index = self._index()
+        context = RetrievalContext(index, QueryLikelihood(self._models), self._cross_encoder)
+        return RetrievalChain(self._loaded.spec.retrieve, context)
+
+    def _index(self) -> Index:
+        from ragdecode.indexing.build import build_index
+        from ragdecode.indexing.index import open_index
+        from ragdecode.indexing.location import index_path
+
+        spec, path, tokenizer = self._loaded.spec.index, index_path(self._loaded), self._tokenizer()
+        assert spec is not None
+        report = build_index(
+            spec,
+            path,
+            token_offsets=lambda text: tokenizer.fast.encode(text, add_special_tokens=False).offsets,
+            tokenizer_fingerprint=tokenizer.fingerprint,
+            encoders=self._encoder,
+            progress=self._progress,
+        )
+        _log.log(logging.INFO if report.built else logging.DEBUG, "index %s: %s", path, report)
+        return open_index(path, spec, encoders=self._encoder, tokenizer_fingerprint=tokenizer.fingerprint)
+
+    def _tokenizer(self) -> Tokenizer:
+        """The tokenizer that counts passages: the pipeline's, or that of ``index.tokenizer``."""
+        spec = self._loaded.spec.index
+        if spec is None or spec.tokenizer is None:
+            return self._models.tokenizer
+        from ragdecode.models.causal import load_causal
+
+        return load_causal(spec.tokenizer, device="cpu", fetch=self._fetch, progress=self._progress).tokenizer
+
+    def _load_encoder(self, model: ModelSpec) -> Encoder:
+        from ragdecode.models.encoder import load_encoder
+
+        with self._models.loading():
+            return load_encoder(model, device=self._models.device, fetch=self._fetch, progress=self._progress)
+
+    def _load_cross_encoder(self, model: ModelSpec) -> PairScorer:
+        from ragdecode.models.cross_encoder import load_cross_encoder
+
+        with self._models.loading():
+            scorer = load_cross_encoder(model, device=self._models.device, fetch=self._fetch, progress=self._progress)
+        return lambda pairs: [float(score) for score in scorer.score(pairs)]
+
+
+def _over(loaded: LoadedPipeline, docs: Path) -> LoadedPipeline:
+    """The pipeline over other documents; its index goes where those of the catalogue are, under a name of its own."""
+    index: IndexSpec | None = loaded.spec.index
+    if index is None or not loaded.spec.retrieve:
+        raise InputError(
+            f"the pipeline {loaded.name} searches nothing, so it has no use for documents",
+            hint="take a pipeline with index and retrieve, such as docs-qa",
+        )
+    if not docs.exists():
+        raise InputError(f"there are no documents at {docs}: no such file or folder")
+    corpus = index.corpus.model_copy(update={"path": str(docs.resolve())})
+    spec = loaded.spec.model_copy(update={"index": index.model_copy(update={"corpus": corpus})})
+    return replace(loaded, spec=spec, from_catalogue=True)

@@ -1,0 +1,289 @@
+"""A pipeline, ready to answer: loads what it needs when it is first needed."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from ragdecode.decoding import events as engine
+from ragdecode.decoding.request import Request
+from ragdecode.errors import InputError, RunError
+from ragdecode.models.progress import Progress, silent
+from ragdecode.pipeline.answer import Answer, Seconds
+from ragdecode.pipeline.answering import AnswerStream
+from ragdecode.pipeline.decoded import Decoded
+from ragdecode.pipeline.events import DoneEvent, Event, PassagesEvent
+from ragdecode.pipeline.models import PipelineModels
+from ragdecode.pipeline.parts import DecodeParts
+from ragdecode.pipeline.passage import Passage
+from ragdecode.pipeline.passage_source import PassageSource
+from ragdecode.pipeline.preparing import Prepared, Preparer
+from ragdecode.pipeline.question import Question
+from ragdecode.pipeline.request import DecodeRequest
+from ragdecode.pipeline.request_lines import wrong_requests
+from ragdecode.pipeline.views import plan_views
+from ragdecode.spec.headline import headline
+from ragdecode.spec.load import LoadedPipeline, load_pipeline
+
+if TYPE_CHECKING:
+    from langchain_core.documents import Document
+
+    from ragdecode.models.tokenizer import Tokenizer
+
+
+class Pipeline:
+    """A whole app in memory. Made by `Pipeline.load`; nothing heavy is loaded before it is needed.
+
+    Threads may share a pipeline: their questions are decoded in one batch. A stream that is not read to its end
+    must be closed (``with contextlib.closing(...)``, or let it go out of scope); that frees its slots.
+
+    Attributes:
+        loaded: Its YAML, resolved.
+        name: Its name.
+        needs: Views besides ``with_context`` that its rules, drafters and monitors read.
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedPipeline,
+        *,
+        docs: Path | None = None,
+        progress: Progress | None = None,
+        fetch: bool = False,
+    ) -> None:
+        told = progress or silent
+        self.loaded = loaded
+        self.name = loaded.name
+        self._spec = loaded.spec
+        self._parts = DecodeParts.build(self._spec.decode)
+        self._plans = plan_views(self._spec)
+        self._models = PipelineModels(self._plans, self._spec.engine, fetch=fetch, progress=told)
+        self._source = PassageSource(loaded, self._models, docs=docs, fetch=fetch, progress=told)
+        self._closed = False
+        self.needs = self._plans.needs
+
+    @classmethod
+    def load(
+        cls,
+        target: str | Path,
+        overrides: Sequence[str] = (),
+        *,
+        docs: Path | None = None,
+        progress: Progress | None = None,
+        fetch: bool = False,
+    ) -> Pipeline:
+        """Read a pipeline; models, index and weights are opened when they are first needed.
+
+        Args:
+            target: A YAML file, or the name of a pipeline of the app or the catalogue.
+            overrides: ``path=value`` texts, as after ``--set``.
+            docs: Folder or file to search in the place of ``index.corpus.path``.
+            progress: Told of long work: ``(stage, done, total)``.
+            fetch: Fetch weights that are not on this machine.
+
+        Raises:
+            InputError: The YAML is wrong (`SpecError`: all of it at once), or ``docs`` is of no use.
+        """
+        return cls(load_pipeline(target, overrides), docs=docs, progress=progress, fetch=fetch)
+
+    def ask(
+        self,
+        question: str,
+        history: Iterable[Any] = (),
+        *,
+        passages: Iterable[str | Mapping[str, Any] | Document | Passage] | None = None,
+        alternatives: int = 0,
+    ) -> Answer:
+        """Answer a question.
+
+        Args:
+            question: What is asked.
+            history: Earlier messages, ``{"role", "content"}`` mappings or turns, oldest first.
+            passages: Evidence, best first, in the place of retrieval.
+            alternatives: Best tokens to record at each position; a trace wants some.
+
+        Raises:
+            InputError: The question is empty or too long, or weights are missing.
+            RunError: Memory ran out, the index cannot be written or is damaged.
+        """
+        answer: Answer | None = None
+        for event in self.stream(question, history, passages=passages, alternatives=alternatives):
+            if isinstance(event, DoneEvent):
+                answer = event.answer
+        assert answer is not None, "a stream ends with its record"
+        return answer
+
+    def stream(
+        self,
+        question: str,
+        history: Iterable[Any] = (),
+        *,
+        passages: Iterable[str | Mapping[str, Any] | Document | Passage] | None = None,
+        alternatives: int = 0,
+    ) -> Generator[Event, None, None]:
+        """Answer a question, event by event: passages, then text, sentences and actions, then the record.
+
+        Same arguments and errors as `ask`. Closing the iterator frees the slots.
+        """
+        asked = Question.of(question, history, passages)
+        with closing(self.stream_batch([asked], alternatives=alternatives)) as events:
+            for _, event in events:
+                yield event
+
+    def batch(self, questions: Iterable[str | Question]) -> list[Answer]:
+        """Answer many questions, retrieved for at once and decoded together; answers in the order of questions.
+
+        Raises:
+            InputError: A question is empty or too long, or weights are missing.
+            RunError: Memory ran out, the index cannot be written or is damaged.
+        """
+        asked = [item if isinstance(item, Question) else Question.of(item) for item in questions]
+        answers: dict[int, Answer] = {}
+        for place, event in self.stream_batch(asked):
+            if isinstance(event, DoneEvent):
+                answers[place] = event.answer
+        return [answers[place] for place in range(len(asked))]
+
+    def stream_batch(
+        self, questions: Sequence[Question], *, alternatives: int = 0
+    ) -> Generator[tuple[int, Event], None, None]:
+        """The events of many questions as they happen, each with its question's place.
+
+        Time for loading and retrieval is shared out evenly.
+        """
+        self._check_open()
+        before = self._models.seconds
+        for item in questions:
+            self._preparer.check(item.text)
+        self._source.open()
+        loaded, started = self._models.seconds, time.perf_counter()
+        evidence = self._evidence(questions)
+        retrieving = time.perf_counter() - started - (self._models.seconds - loaded)
+        count = max(1, len(questions))
+        seconds = Seconds(load=(self._models.seconds - before) / count, retrieve=retrieving / count)
+        prepared = [
+            self._preparer.question(
+                item.text,
+                passages,
+                item.history,
+                alternatives=alternatives,
+                retrieve=None if self._source.empty else self._find,
+            )
+            for item, passages in zip(questions, evidence, strict=True)
+        ]
+        streams = [
+            AnswerStream(item, self._models.tokenizer.token_text, self.name, self.headline, seconds)
+            for item in prepared
+        ]
+        for place, ready in enumerate(prepared):
+            yield place, PassagesEvent(ready.passages)
+        with closing(self._run(prepared)) as events:
+            for place, event in events:
+                for told in streams[place].follow(event):
+                    yield place, told
+
+    def decode(self, requests: Iterable[DecodeRequest]) -> Generator[Decoded, None, None]:
+        """Decode requests that bring their own prompts or evidence; results in order, as soon as they are there.
+
+        Every request is prepared before the first is decoded, so that all mistakes are found at once.
+
+        Raises:
+            InputError: Requests that do not fit or lack a view; all of them are named.
+            RunError: Memory ran out.
+        """
+        self._check_open()
+        asked = list(requests)
+        problems = []
+        for item in asked:
+            try:
+                self._preparer.line(item)
+            except InputError as error:
+                problems.append(error.message)
+        if problems:
+            raise wrong_requests(problems)
+        flying: dict[int, Prepared] = {}
+
+        def prepare() -> Iterator[Prepared]:
+            for place, item in enumerate(asked):
+                flying[place] = self._preparer.line(item)
+                yield flying[place]
+
+        done: dict[int, Decoded] = {}
+        upcoming = 0
+        with closing(self._run(prepare())) as events:
+            for place, event in events:
+                if isinstance(event, engine.DoneEvent):
+                    done[place] = Decoded(event.result, (*flying.pop(place).notes, *event.result.notes))
+                while upcoming in done:
+                    yield done.pop(upcoming)
+                    upcoming += 1
+
+    def close(self) -> None:
+        """Let go of models and index; what is in flight must be done or closed before."""
+        self._closed = True
+        self.__dict__.pop("_preparer", None)
+        self._models.close()
+        self._source.close()
+
+    def __enter__(self) -> Pipeline:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def headline(self) -> str:
+        """The pipeline in one line."""
+        return headline(self._spec)
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer of its model.
+
+        Raises:
+            InputError: The model is not on this machine.
+        """
+        return self._models.tokenizer
+
+    @cached_property
+    def _preparer(self) -> Preparer:
+        models = self._models
+        return Preparer(self._spec.decode, self._parts, self._plans, models.main, models.windows)
+
+    def _evidence(self, questions: Sequence[Question]) -> list[tuple[Passage, ...]]:
+        """The passages of each question: its own, else what is found for it."""
+        asked = [item for item in questions if item.passages is None]
+        found = iter(self._source.find([item.text for item in asked], [item.history for item in asked]))
+        return [tuple(next(found)) if item.passages is None else item.passages for item in questions]
+
+    def _find(self, query: str) -> list[Passage]:
+        return self._source.find([query], [()])[0]
+
+    def _run(self, prepared: Iterable[Prepared]) -> Generator[tuple[int, engine.Event], None, None]:
+        """The engine's events, each with the place of its request."""
+        places: dict[str, deque[int]] = {}
+
+        def requests() -> Iterator[Request]:
+            for place, item in enumerate(prepared):
+                places.setdefault(item.request.id, deque()).append(place)
+                yield item.request
+
+        with closing(self._models.engine.run(requests())) as events:
+            for event in events:
+                # the same question twice: the second one waits until the first is done
+                place = places[event.request][0]
+                if isinstance(event, engine.DoneEvent):
+                    places[event.request].popleft()
+                yield place, event
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise RunError(f"the pipeline {self.name} is closed", hint="load it again")

@@ -1,0 +1,206 @@
+"""Makes engine requests out of questions, evidence and request lines."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ragdecode.decoding.request import TARGET, Request, Sampling, View
+from ragdecode.errors import InputError
+from ragdecode.pipeline.parts import DecodeParts
+from ragdecode.pipeline.passage import Passage
+from ragdecode.pipeline.prompts import Prompt, PromptRenderer
+from ragdecode.pipeline.request import DecodeRequest
+from ragdecode.pipeline.turn import Turn
+from ragdecode.pipeline.views import ViewPlan, ViewPlans, select
+from ragdecode.pipeline.window import Fitted, fit
+from ragdecode.spec.decode import DecodeSpec
+
+if TYPE_CHECKING:
+    from ragdecode.models.causal import CausalModel
+
+#: Query to passages, best first.
+Retrieve = Callable[[str], Sequence[Passage]]
+
+
+@dataclass
+class Prepared:
+    """A request that is ready for the engine.
+
+    Attributes:
+        request: What the engine is asked.
+        prompts: The prompts by view.
+        question: The question, or nothing where the prompt is given.
+        passages: The evidence as the views show it; more is added when a monitor retrieves again.
+        notes: What was cut or dropped.
+    """
+
+    request: Request
+    prompts: Mapping[str, Prompt]
+    question: str = ""
+    passages: tuple[Passage, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class Preparer:
+    """Knows the pipeline's views, parts and models, and makes requests.
+
+    Args:
+        spec: The decoding stage.
+        parts: Its parts, built.
+        plans: Its views.
+        target: The pipeline's own model: its tokenizer, which all views share, and its end tokens.
+        windows: Longest row of each backend key, in tokens.
+    """
+
+    def __init__(
+        self,
+        spec: DecodeSpec,
+        parts: DecodeParts,
+        plans: ViewPlans,
+        target: CausalModel,
+        windows: Mapping[str, int],
+    ) -> None:
+        self._spec = spec
+        self._parts = parts
+        self._plans = plans
+        self._tokenizer = target.tokenizer
+        self._end_tokens = frozenset(target.end_tokens)
+        self._renderer = PromptRenderer(plans.views, target.tokenizer)
+        self._sampling = Sampling(**spec.sampling.model_dump())
+        self._windows = {view.name: windows[view.model] for view in plans.views}
+
+    def check(self, question: str) -> None:
+        """Refuse a question that cannot be asked, before anything is searched for it.
+
+        Raises:
+            InputError: It is empty, or too long even without evidence.
+        """
+        self.question(question, ())
+
+    def question(
+        self,
+        question: str,
+        passages: Sequence[Passage],
+        history: Sequence[Turn] = (),
+        *,
+        identity: str | None = None,
+        alternatives: int = 0,
+        retrieve: Retrieve | None = None,
+    ) -> Prepared:
+        """A question under the pipeline's own prompt.
+
+        Without an identity, the question itself keys the sampling noise.
+
+        Raises:
+            InputError: The question is empty or too long, or a template fails.
+        """
+        if not question.strip():
+            raise InputError("the question is empty", hint="ask something")
+        fitted = self._fit(question, passages, history)
+        parts, notes = self._parts, fitted.notes
+        if not fitted.passages:
+            parts, dropped = parts.without_evidence(self._plans.mute)
+            notes = (*notes, "no passages: the answer rests on the model alone", *dropped)
+        views = select(self._plans.views, parts.needs)
+        prompts = {view.name: fitted.prompts[view.name] for view in views}
+        request = self._request(identity or question_key(question), parts, views, prompts, alternatives)
+        prepared = Prepared(request, prompts, question, fitted.passages, notes)
+        if retrieve is not None and parts.monitors:
+            more = partial(self._retrieve_more, prepared, views, history, retrieve)
+            prepared.request = replace(request, retrieve=more)
+        return prepared
+
+    def line(self, line: DecodeRequest, *, alternatives: int = 0) -> Prepared:
+        """A request line.
+
+        Raises:
+            InputError: It does not fit, or lacks a view; the message names its line.
+        """
+        try:
+            if line.question is not None:
+                return self.question(line.question, line.passages, identity=line.id, alternatives=alternatives)
+            if line.messages:
+                prompts = {TARGET: self._renderer.turns(line.messages)}
+            else:
+                prompts = {name: self._renderer.exact(text) for name, text in line.prompts.items()}
+            views = select(self._plans.views, self._parts.needs)
+            self._check(prompts, views)
+        except InputError as error:
+            raise InputError(f"{line.place()}: {error.message}", hint=error.hint) from error
+        request = self._request(line.id, self._parts, views, prompts, alternatives)
+        return Prepared(request, prompts)
+
+    def _fit(self, question: str, passages: Sequence[Passage], history: Sequence[Turn]) -> Fitted:
+        views, room = self._plans.views, self._spec.max_new_tokens
+        limits = {name: window - room for name, window in self._windows.items()}
+        render = partial(self._renderer.render, views, question)
+        return fit(render, passages, history, limits, room)
+
+    def _check(self, prompts: Mapping[str, Prompt], views: Sequence[ViewPlan]) -> None:
+        """Refuse exact prompts that lack a view, are empty, or leave no room for the answer."""
+        room = self._spec.max_new_tokens
+        for view in views:
+            if view.name not in prompts:
+                raise InputError(f"the prompt of the view {view.name} is missing, which the pipeline needs")
+            tokens, window = len(prompts[view.name].ids), self._windows[view.name]
+            if not tokens:
+                raise InputError(f"the prompt of the view {view.name} has no tokens")
+            if tokens + room > window:
+                raise InputError(
+                    f"the prompt of the view {view.name} is too long: it takes {tokens} tokens; the model's window "
+                    f"of {window} less max_new_tokens {room} leaves {max(0, window - room)}",
+                    hint="shorten the prompt or lower decode.max_new_tokens",
+                )
+
+    def _request(
+        self,
+        identity: str,
+        parts: DecodeParts,
+        views: Sequence[ViewPlan],
+        prompts: Mapping[str, Prompt],
+        alternatives: int,
+    ) -> Request:
+        spec, tokenizer = self._spec, self._tokenizer
+        return Request(
+            id=identity,
+            views={view.name: View(prompts[view.name].ids, view.model, view.role) for view in views},
+            rules=parts.rules,
+            drafters=parts.drafters,
+            constraints=parts.constraints,
+            monitors=parts.monitors,
+            sampling=self._sampling,
+            end_tokens=self._end_tokens,
+            stop_strings=spec.stop,
+            max_new_tokens=spec.max_new_tokens,
+            max_draft_nodes=spec.max_draft_nodes,
+            max_rewinds=spec.max_rewinds,
+            detokenize=tokenizer.decode,
+            tokenize=partial(tokenizer.encode, special=False),
+            alternatives=alternatives,
+        )
+
+    def _retrieve_more(
+        self,
+        prepared: Prepared,
+        views: Sequence[ViewPlan],
+        history: Sequence[Turn],
+        retrieve: Retrieve,
+        query: str,
+    ) -> dict[str, Sequence[int]]:
+        """New prompts with what another query finds, ahead of what is known; for a monitor's action."""
+        known = {passage.id: passage for passage in (*retrieve(query), *prepared.passages)}
+        passages = [replace(passage, rank=rank) for rank, passage in enumerate(known.values(), start=1)]
+        fitted = self._fit(prepared.question, passages, history)
+        prepared.passages = fitted.passages
+        prepared.prompts = {view.name: fitted.prompts[view.name] for view in views}
+        prepared.notes = (*prepared.notes, f"retrieved again for {query!r}", *fitted.notes)
+        return {name: prompt.ids for name, prompt in prepared.prompts.items()}
+
+
+def question_key(question: str) -> str:
+    """Identity of a question: the same question under the same seed gets the same noise, alone or in a batch."""
+    return hashlib.sha256(question.encode("utf-8", "surrogatepass")).hexdigest()[:16]

@@ -1,0 +1,59 @@
+"""A question as it is put to a pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ragdecode.errors import InputError
+from ragdecode.pipeline.passage import Passage
+from ragdecode.pipeline.turn import Turn, turns
+
+if TYPE_CHECKING:
+    from langchain_core.documents import Document
+
+    Evidence = str | Mapping[str, Any] | Document | Passage
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked, after what, and on which evidence.
+
+    Attributes:
+        text: The question.
+        history: Earlier turns, oldest first.
+        passages: Evidence, best first; None has the pipeline look for it.
+    """
+
+    text: str
+    history: tuple[Turn, ...] = ()
+    passages: tuple[Passage, ...] | None = None
+
+    @staticmethod
+    def of(
+        text: str,
+        history: Iterable[Turn | Mapping[str, Any]] = (),
+        passages: Iterable[Evidence] | None = None,
+    ) -> Question:
+        """A question from plain data.
+
+        Raises:
+            InputError: It is empty, or history or passages are not of a known form.
+        """
+        if not isinstance(text, str):
+            raise InputError(f"expected the question as a string, found {type(text).__name__}")
+        if not text.strip():
+            raise InputError("the question is empty", hint="ask something")
+        evidence = None if passages is None else tuple(_passages(passages))
+        return Question(text, turns(history), evidence)
+
+
+def _passages(values: Iterable[Evidence]) -> Iterable[Passage]:
+    for rank, value in enumerate(values, start=1):
+        try:
+            yield Passage.of(value, rank)
+        except (KeyError, AttributeError) as error:
+            raise InputError(
+                f"passage {rank}: expected a string, an object with text, or a document, found {value!r:.80}"
+            ) from error

@@ -1,0 +1,94 @@
+"""How each view of a pipeline shows the model a request, and on which backend it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from ragdecode.decoding.request import TARGET
+from ragdecode.spec.model import ModelSpec
+from ragdecode.spec.pipeline import PipelineSpec
+from ragdecode.spec.prompt import PromptSpec
+from ragdecode.spec.view_plan import CLOSED_BOOK, PlannedView, model_of, planned_views
+
+#: Key of the pipeline's own model among the backends.
+MAIN = "main"
+
+
+@dataclass(frozen=True)
+class ViewPlan:
+    """How a view is made of a request.
+
+    Attributes:
+        name: Its name.
+        prompt: Its chat template.
+        top_k: How many of the passages it shows, from the best; None shows those of the target.
+        model: Key of its backend.
+        role: Used by rules, by drafters, or by both.
+    """
+
+    name: str
+    prompt: PromptSpec
+    top_k: int | None = None
+    model: str = MAIN
+    role: Literal["rule", "draft", "both"] = "both"
+
+
+@dataclass(frozen=True)
+class ViewPlans:
+    """The views that a pipeline's requests have.
+
+    Attributes:
+        views: The plans, the target first.
+        models: The model of each backend key.
+    """
+
+    views: tuple[ViewPlan, ...]
+    models: dict[str, ModelSpec]
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Names of the views besides the target."""
+        return tuple(view.name for view in self.views if view.name != TARGET)
+
+    @property
+    def mute(self) -> frozenset[str]:
+        """Names of the views that differ from the target in their passages only."""
+        target = self.views[0]
+        return frozenset(
+            view.name for view in self.views[1:] if view.model == target.model and view.prompt == target.prompt
+        )
+
+
+def plan_views(spec: PipelineSpec) -> ViewPlans:
+    """The target and the views that rules, monitors and drafters read."""
+    models = {MAIN: spec.model}
+    plans = []
+    for view in planned_views(spec.decode):
+        declared = view.declared
+        prompt = spec.prompt if declared is None or declared.prompt is None else declared.prompt
+        plans.append(
+            ViewPlan(view.name, prompt, _top_k(view), _key(models, view.name, model_of(spec, view)), view.role)
+        )
+    return ViewPlans(tuple(plans), models)
+
+
+def _top_k(view: PlannedView) -> int | None:
+    if view.declared is not None and view.declared.passages is not None:
+        return view.declared.passages.top_k
+    return 0 if view.name == CLOSED_BOOK else None
+
+
+def _key(models: dict[str, ModelSpec], view: str, model: ModelSpec) -> str:
+    """Key of a view's model; views with the same weights share a backend."""
+    for key, known in models.items():
+        if known.source == model.source:
+            return key
+    models[view] = model
+    return view
+
+
+def select(views: Sequence[ViewPlan], names: Sequence[str]) -> tuple[ViewPlan, ...]:
+    """The target and the named views, in the order of the plans."""
+    return tuple(view for view in views if view.name == TARGET or view.name in names)
