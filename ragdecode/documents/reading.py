@@ -29,24 +29,28 @@ def load(file: Found, max_bytes: float) -> bytes | Skipped:
     return data
 
 
-def parse(file: Found, data: bytes, readers: Mapping[str, Reader]) -> Document | Skipped:
+def reader_of(file: Found, readers: Mapping[str, Reader]) -> Reader | Skipped:
+    """The reader of a file's kind; skipped if there is none."""
+    suffix = PurePosixPath(file.source).suffix.lower()
+    if suffix in readers:
+        return readers[suffix]
+    what = f"files ending in {suffix!r}" if suffix else "files without an extension"
+    return Skipped(file.source, f"no reader for {what}; there are readers for {', '.join(sorted(readers))}")
+
+
+def parse(file: Found, data: bytes, reader: Reader) -> Document | Skipped:
     """The document in the bytes; skipped, with the reason, if there is none.
 
     Raises:
         RunError: The reader itself cannot run.
     """
-    suffix = PurePosixPath(file.source).suffix.lower()
-    reader = readers.get(suffix)
-    if reader is None:
-        what = f"files ending in {suffix!r}" if suffix else "files without an extension"
-        return Skipped(file.source, f"no reader for {what}; there are readers for {', '.join(sorted(readers))}")
     try:
         document = reader.read(data)
     except UnreadableError as error:
         return Skipped(file.source, str(error))
     except ImportError as error:  # no fault of the file
         raise RunError(
-            f"the reader of {suffix} files needs a library that cannot be imported: {error}",
+            f"the reader of {file.source!r} needs a library that cannot be imported: {error}",
             hint="install it, or leave these files out with index.corpus.exclude",
         ) from error
     except Exception as error:  # a damaged file can break a parser in any way; it must not end the build

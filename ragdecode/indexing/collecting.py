@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ragdecode.documents.passage import Passage
 from ragdecode.documents.reader import Reader
-from ragdecode.documents.reading import digest, load, parse
+from ragdecode.documents.reading import digest, load, parse, reader_of
 from ragdecode.documents.splitting import split
 from ragdecode.documents.tokens import TokenOffsets
 from ragdecode.documents.walk import Found, Skipped
-from ragdecode.indexing.manifest import FileEntry, Manifest
+from ragdecode.indexing.manifest import FileEntry, Manifest, SkippedEntry
 from ragdecode.indexing.passages import PassageTable, PassageWriter
 from ragdecode.spec.index import IndexSpec
+
+logger = logging.getLogger(__name__)
 
 #: a file changed less than this long before it was read may change again without a new time
 _YOUNG_NS = 2_000_000_000
@@ -26,11 +28,13 @@ class Earlier:
 
     Attributes:
         files: Its files by source.
+        skipped: What it left out, by source.
         first_row: First row of each file's passages.
         table: Its passages.
     """
 
     files: Mapping[str, FileEntry]
+    skipped: Mapping[str, SkippedEntry]
     first_row: Mapping[str, int]
     table: PassageTable
 
@@ -41,7 +45,8 @@ class Earlier:
         for entry in manifest.files:
             first_row[entry.source] = row
             row += entry.passages
-        return cls({entry.source: entry for entry in manifest.files}, first_row, table)
+        files = {entry.source: entry for entry in manifest.files}
+        return cls(files, {entry.source: entry for entry in manifest.skipped}, first_row, table)
 
 
 @dataclass
@@ -54,7 +59,6 @@ class Collector:
         added: New files.
         changed: Files with another content than before.
         unchanged: Files taken over.
-        tokens: Tokens in all passages written.
     """
 
     spec: IndexSpec
@@ -62,11 +66,10 @@ class Collector:
     readers: Mapping[str, Reader]
     earlier: Earlier | None
     files: list[FileEntry] = field(default_factory=list)
-    skipped: list[Skipped] = field(default_factory=list)
+    skipped: list[SkippedEntry] = field(default_factory=list)
     added: int = 0
     changed: int = 0
     unchanged: int = 0
-    tokens: int = 0
 
     @property
     def removed(self) -> int:
@@ -76,41 +79,56 @@ class Collector:
 
     def take(self, item: Found | Skipped, writer: PassageWriter) -> None:
         """Handle one item of the walk."""
-        outcome = item if isinstance(item, Skipped) else self._file(item, writer)
-        if isinstance(outcome, Skipped):
-            self.skipped.append(outcome)
+        entry = _entry(item) if isinstance(item, Skipped) else self._file(item, writer)
+        if isinstance(entry, SkippedEntry):
+            logger.info("skipped %r: %s", entry.source, entry.reason)
+            self.skipped.append(entry)
         else:
-            self.files.append(outcome)
+            self.files.append(entry)
 
-    def _file(self, file: Found, writer: PassageWriter) -> FileEntry | Skipped:
+    def _file(self, file: Found, writer: PassageWriter) -> FileEntry | SkippedEntry:
         before = self.earlier.files.get(file.source) if self.earlier else None
-        if before and before.size == file.size and before.mtime_ns == file.mtime_ns:
+        if before and (before.size, before.mtime_ns) == (file.size, file.mtime_ns):
             return self._same(before, file.mtime_ns, writer)
+        failed = self.earlier.skipped.get(file.source) if self.earlier else None
+        if failed and (failed.size, failed.mtime_ns) == (file.size, file.mtime_ns):
+            return failed
+        reader = reader_of(file, self.readers)
+        if isinstance(reader, Skipped):
+            return _entry(reader)
         now = time.time_ns()
         data = load(file, self.spec.corpus.max_file_mb * 1e6)
         if isinstance(data, Skipped):
-            return data
-        sha256 = digest(data)
+            return _entry(data)
         mtime_ns = file.mtime_ns if now - file.mtime_ns > _YOUNG_NS and len(data) == file.size else 0
+        sha256 = digest(data)
         if before and before.sha256 == sha256:
             return self._same(before, mtime_ns, writer)
-        document = parse(file, data, self.readers)
+        document = parse(file, data, reader)
         if isinstance(document, Skipped):
-            return document
+            return _entry(document, len(data), mtime_ns)
         passages = split(document, file.source, self.spec.split, self.token_offsets)
         writer.write(passages)
-        self.tokens += sum(passage.tokens for passage in passages)
         if before:
             self.changed += 1
         else:
             self.added += 1
-        return FileEntry(source=file.source, sha256=sha256, size=len(data), mtime_ns=mtime_ns, passages=len(passages))
+        return FileEntry(
+            source=file.source,
+            sha256=sha256,
+            size=len(data),
+            mtime_ns=mtime_ns,
+            passages=len(passages),
+            tokens=sum(passage.tokens for passage in passages),
+        )
 
     def _same(self, before: FileEntry, mtime_ns: int, writer: PassageWriter) -> FileEntry:
         assert self.earlier is not None
         first = self.earlier.first_row[before.source]
-        lines = self.earlier.table.lines(first, first + before.passages)
-        writer.copy(lines)
-        self.tokens += sum(Passage.from_json(line).tokens for line in lines.splitlines())
+        writer.copy(self.earlier.table.lines(first, first + before.passages))
         self.unchanged += 1
         return before.model_copy(update={"mtime_ns": mtime_ns})
+
+
+def _entry(skipped: Skipped, size: int = 0, mtime_ns: int = 0) -> SkippedEntry:
+    return SkippedEntry(source=skipped.source, reason=skipped.reason, size=size, mtime_ns=mtime_ns)

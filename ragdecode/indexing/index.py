@@ -9,6 +9,7 @@ from typing import Any
 from ragdecode.documents.passage import Passage
 from ragdecode.errors import InputError, RunError
 from ragdecode.indexing import manifest as manifests
+from ragdecode.indexing.continuing import difference
 from ragdecode.indexing.hit import Hit, ranked
 from ragdecode.indexing.manifest import REBUILD, Manifest
 from ragdecode.indexing.passages import PassageTable
@@ -47,8 +48,8 @@ def _open(path: Path, spec: IndexSpec | None, encoders: Encoders | None, tokeniz
     manifest = manifests.read(path)
     if manifest is None:
         raise InputError(f"there is no index in {str(path)!r}", hint="build it with 'ragdecode index build'")
-    if spec is not None and (difference := _difference(manifest.spec, spec.model_dump(mode="json"))):
-        raise InputError(f"the index {str(path)!r} was built from another spec: {difference}", hint=REBUILD)
+    if spec is not None and (change := difference(manifest.spec, spec.model_dump(mode="json"))):
+        raise InputError(f"the index {str(path)!r} was built from another spec: {change}", hint=REBUILD)
     if tokenizer is not None and manifest.tokenizer != tokenizer:
         raise InputError(
             f"the index {str(path)!r} was counted with another tokenizer: "
@@ -117,7 +118,7 @@ class Index:
             "version": manifest.version,
             "content": manifest.content,
             "files": len(manifest.files),
-            "skipped": [entry.model_dump() for entry in manifest.skipped],
+            "skipped": [entry.model_dump(include={"source", "reason"}) for entry in manifest.skipped],
             "passages": manifest.passages,
             "tokens": manifest.tokens,
             "bytes": sum(entry.size for entry in manifest.data.values()),
@@ -150,21 +151,3 @@ class Index:
 
 def _no_encoders(model: Any) -> Any:
     raise RunError("the index was opened without encoders, and this store needs one for its queries")
-
-
-def _difference(built: Any, now: Any, place: str = "index") -> str:
-    """The first difference of two specs, descriptions aside; empty if there is none."""
-    if isinstance(built, dict) and isinstance(now, dict):
-        for key in dict.fromkeys((*built, *now)):
-            if key == "description":
-                continue
-            if found := _difference(built.get(key), now.get(key), f"{place}.{key}"):
-                return found
-        return ""
-    if built == now:
-        return ""
-    if isinstance(built, list) and isinstance(now, list) and len(built) == len(now):
-        for at, (one, other) in enumerate(zip(built, now, strict=True)):
-            if found := _difference(one, other, f"{place}.{at}"):
-                return found
-    return f"{place} was {built!r}, now {now!r}"

@@ -29,6 +29,7 @@ class FileEntry(Settings):
     mtime_ns: int
     """0 when the file was so young that a later change might not show in its time."""
     passages: int
+    tokens: int
 
 
 class SkippedEntry(Settings):
@@ -36,6 +37,9 @@ class SkippedEntry(Settings):
 
     source: str
     reason: str
+    size: int = 0
+    mtime_ns: int = 0
+    """0 when it must be tried again: it was too young, or the reason does not lie in its content."""
 
 
 class DataEntry(Settings):
@@ -97,6 +101,15 @@ def read(path: Path) -> Manifest | None:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise RunError(f"the index {str(path)!r} is damaged: {NAME}: {place}: {first['msg']}", hint=REBUILD) from error
+
+
+def folder_named(path: Path) -> str | None:
+    """The data folder that the manifest names, even if this version cannot read the rest; None if there is none."""
+    try:
+        name = json.loads((path / NAME).read_bytes())["folder"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return name if isinstance(name, str) else None
 
 
 def write(path: Path, manifest: Manifest) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
@@ -69,9 +70,14 @@ class PassageTable(Sequence[Passage]):
 
 
 class PassageWriter:
-    """Writes the passage files of an index, row by row."""
+    """Writes the passage files of an index, row by row; they are whole when its ``with`` block ends.
+
+    Attributes:
+        rows: Rows written so far.
+    """
 
     def __init__(self, folder: Path) -> None:
+        self.rows = 0
         self._folder = folder
         self._stream = (folder / LINES).open("wb")
         self._offsets = [0]
@@ -86,25 +92,23 @@ class PassageWriter:
         for line in lines.splitlines(keepends=True):
             self._line(line)
 
-    def close(self) -> int:
-        """Finish both files.
+    def __enter__(self) -> PassageWriter:
+        return self
 
-        Returns:
-            Rows written.
-        """
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+        if kind is not None:
+            with suppress(OSError):  # what went wrong first is what counts
+                self._stream.close()
+            return
         import numpy as np
 
         self._stream.close()
         np.save(self._folder / OFFSETS, np.asarray(self._offsets, np.int64), allow_pickle=False)
-        return len(self._offsets) - 1
-
-    def abandon(self) -> None:
-        """Close the file without finishing."""
-        self._stream.close()
 
     def _line(self, line: bytes) -> None:
         self._stream.write(line)
         self._offsets.append(self._offsets[-1] + len(line))
+        self.rows += 1
 
 
 def _damaged(folder: Path, reason: str) -> RunError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,7 +28,7 @@ class Encoder(Protocol):
         """Length of the vectors."""
         ...
 
-    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+    def encode(self, texts: Sequence[str], *, role: Literal["query", "document"] = "document") -> NDArray[np.float32]:
         """Vectors ``[len(texts), dimension]``."""
         ...
 
@@ -96,6 +96,10 @@ class Store(Protocol):
 
     def build(self, passages: PassageTable, folder: Path, context: BuildContext) -> Built:
         """Write the data files into the empty ``folder``; file names of letters, digits, ``._-`` only."""
+        ...
+
+    def current(self, facts: Mapping[str, Any], encoders: Encoders) -> bool:
+        """Whether a build now would use the same models as the one that left these facts."""
         ...
 
     def open(self, folder: Path, facts: Mapping[str, Any], encoders: Encoders) -> Searcher:

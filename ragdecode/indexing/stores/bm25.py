@@ -92,6 +92,10 @@ class Bm25Store:
         facts = {"backend": backend, "words": len(vocabulary)}
         return Built(facts, f"{len(vocabulary)} words, scored by {backend}")
 
+    def current(self, facts: Mapping[str, Any], encoders: Encoders) -> bool:
+        """Always: there is no model in it."""
+        return True
+
     def open(self, folder: Path, facts: Mapping[str, Any], encoders: Encoders) -> Bm25Searcher:
         """Open the backend's files."""
         from ragdecode.indexing.bm25_scorer import scorer_type

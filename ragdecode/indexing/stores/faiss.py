@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 VECTORS, HASHES = "vectors.npy", "hashes.npy"
 #: passages given to the encoder at once
-BATCH = 64
+BATCH = 256
 
 
 class FaissSettings(Settings):
@@ -75,7 +75,11 @@ class FaissStore:
         vectors.flush()
         hashes.flush()
         facts = {"encoder": encoder.fingerprint, "dimension": encoder.dimension, "kind": self.settings.kind}
-        return Built(facts, f"embedded {len(waiting)} passages, took over {reused}, {len(copies)} repeated")
+        return Built(facts, f"{len(waiting)} embedded, {reused} taken over, {len(copies)} repeated")
+
+    def current(self, facts: Mapping[str, Any], encoders: Encoders) -> bool:
+        """Whether the encoder is the one that made the vectors."""
+        return bool(encoders(self.settings.encoder).fingerprint == facts["encoder"])
 
     def open(self, folder: Path, facts: Mapping[str, Any], encoders: Encoders) -> FaissSearcher:
         """Map the vectors; the encoder is loaded with the first query."""
@@ -102,7 +106,7 @@ class FaissSearcher:
 
         if not queries:
             return []
-        asked = _unit(self.encoder().encode(list(queries)))
+        asked = _unit(self.encoder().encode(list(queries), role="query"))
         total = len(self.vectors)
         depth = min(k + 1, total)
         while True:
