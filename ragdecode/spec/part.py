@@ -59,6 +59,7 @@ class PartKind:
             {"const": name, "description": f"{info.summary} (default settings)"} for name, info in parts.items()
         ]
         for name, info in parts.items():
+            info.settings.model_rebuild()
             settings = handler(info.settings.__pydantic_core_schema__)
             arms.append(
                 {

@@ -11,7 +11,7 @@ import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoints, entry_points
 from typing import TypeVar
 
 from ragdecode.errors import InputError
@@ -79,12 +79,18 @@ def register(kind: str, name: str, settings: type[Settings] = NoSettings) -> Cal
 
 
 @cache
+def _entry_points() -> EntryPoints:
+    # once for all kinds: it reads a file of every installed distribution
+    return entry_points()
+
+
+@cache
 def _discover(kind: str) -> None:
     group, package_name = KINDS[kind]
     package = importlib.import_module(package_name)
     for module in pkgutil.iter_modules(package.__path__):
         importlib.import_module(f"{package_name}.{module.name}")
-    for entry in entry_points(group=group):
+    for entry in _entry_points().select(group=group):
         try:
             entry.load()
         except Exception as error:
