@@ -73,7 +73,7 @@ def test_a_window_that_cannot_be_confirmed_limits_the_row(monkeypatch: pytest.Mo
         ("mpt", {"d_model": 32, "n_heads": 4, "n_layers": 2}, "check of draft trees"),
         ("mamba", {}, "recurrent state"),
         ("rwkv", {"attention_hidden_size": 32}, "recurrent state"),
-        ("recurrent_gemma", {}, "recurrent state"),
+        ("recurrent_gemma", {}, "recurrent state|check of draft trees"),
         ("jamba", {}, "recurrent state"),
         ("minimax", {}, "linear_attention"),
         ("gpt2", {"add_cross_attention": True}, "attend to an encoder"),
