@@ -40,13 +40,15 @@ class Combination:
         if kind in checks:
             checks[kind](spec)
 
-    def _add(self, path: Path_, message: str, hint: str | None = None) -> None:
-        node, found = node_at(self.tree, path)
-        self.report.add(node.place, path if len(found) == len(path) else (*found, *path[len(found) :]), message, hint)
+    def _add(self, path: Path_, message: str, hint: str | None = None, *, outermost: bool = False) -> None:
+        """Note a problem; ``outermost`` blames the user's own document rather than a file that it names."""
+        place = node_at(self.tree, path)[0].place
+        self.report.add(place.outermost() if outermost else place, path, message, hint)
 
     def _pipeline(self, spec: PipelineSpec) -> None:
         if spec.model.kind != "causal":
-            self._add(("model",), f"'{spec.model.name}' is a model of kind {spec.model.kind}; a pipeline needs causal")
+            message = f"'{spec.model.name}' is a model of kind {spec.model.kind}; a pipeline needs causal"
+            self._add(("model",), message, outermost=True)
         if spec.retrieve and spec.index is None:
             self._add(("retrieve",), "there is nothing to search: the pipeline has no index", "add 'index:'")
         if spec.index is not None:
@@ -81,10 +83,16 @@ class Combination:
             built = self._built(part, at)
             produces = getattr(built, "produces", None)
             if produces is False and position == 0:
-                self._add(at, f"'{part.name}' works on passages that another stage found; it cannot be the first")
+                message = f"'{part.name}' works on passages that another stage found; it cannot be the first"
+                self._add((*at, part.name), message, "find passages before it: bm25, dense, hybrid", outermost=True)
             if produces is True and position > 0:
                 message = f"'{part.name}' finds passages and would drop those of '{chain[position - 1].name}'"
-                self._add(at, message, "only the first stage finds passages; 'hybrid' fuses several stores")
+                self._add(
+                    (*at, part.name),
+                    message,
+                    "only the first stage finds passages; 'hybrid' fuses several stores",
+                    outermost=True,
+                )
             self._stores(part, built, index, at)
 
     def _stores(self, part: Part, built: Any, index: IndexSpec | None, path: Path_) -> None:
@@ -96,7 +104,7 @@ class Combination:
                 near = did_you_mean(name, have)
                 hint = near if near and near.startswith("did") else f"add '{name}' to index.stores"
                 message = f"searches the store '{name}'; the index has {', '.join(have) or 'none'}"
-                self._add((*path, part.name), message, hint)
+                self._add((*path, part.name), message, hint, outermost=True)
 
     def _decode(self, decode: DecodeSpec, path: Path_) -> None:
         for key in ("rule", "draft", "constraint", "monitor"):
@@ -115,7 +123,7 @@ class Combination:
                 self._add(at, f"nothing uses the view '{name}'", "remove it, or name it in a rule or drafter")
             if view.model is not None and view.model.kind != "causal":
                 message = f"'{view.model.name}' is a model of kind {view.model.kind}; a view needs causal"
-                self._add((*at, "model"), message)
+                self._add((*at, "model"), message, outermost=True)
 
     def _reweighs(self, rules: Sequence[Part], path: Path_) -> None:
         """Two rules that decide the same thing would undo each other."""
@@ -127,7 +135,7 @@ class Combination:
             other = deciders.setdefault(what, part.name)
             if other != part.name:
                 message = f"'{other}' and '{part.name}' cannot go together: both reweigh the {what}"
-                self._add((*path, position), message, "keep one of them")
+                self._add((*path, position, part.name), message, "keep one of them")
 
     def _views(self, part: Part, decode: DecodeSpec, path: Path_, at: Path_) -> set[str]:
         """The views that a part asks for; missing ones and those of the wrong role are problems."""

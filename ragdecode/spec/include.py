@@ -64,13 +64,14 @@ def locate(kind: str, name: str, source: Source) -> tuple[Path, Path] | None:
     return None
 
 
-def open_file(path: Path, root: Path, before: tuple[Path, ...] = (), label: str | None = None) -> Node:
-    """The tree of a file that belongs to a root.
+def open_file(path: Path, root: Path, named_at: Place | None = None, label: str | None = None) -> Node:
+    """The tree of a file that belongs to a root, and how it came in: by a name, or itself.
 
     Raises:
         SpecError: It cannot be read or is not YAML.
     """
-    source = Source(label or label_of(path), path.parent, root, (*before, path))
+    before = () if named_at is None else named_at.source.files
+    source = Source(label or label_of(path), path.parent, root, (*before, path), named_at)
     return parse(read_text(path, source.label), source)
 
 

@@ -20,12 +20,14 @@ class Source:
         folder: Where relative paths in it start.
         root: The app (or catalogue) it belongs to; names in it are looked up there first.
         files: The files that led here by name, itself last.
+        named_at: Where its name stands, if it was included by name.
     """
 
     label: str
     folder: Path
     root: Path
     files: tuple[Path, ...] = ()
+    named_at: Place | None = None
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,10 @@ class Place:
 
     source: Source
     line: int | None = None
+
+    def outermost(self) -> Place:
+        """Where the user's own document names the file that this place is in, or the place itself."""
+        return self if self.source.named_at is None else self.source.named_at.outermost()
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
-from importlib.metadata import EntryPoints, entry_points
-from typing import TypeVar
+from importlib.metadata import entry_points
+from typing import Any, TypeVar
 
 from ragdecode.errors import InputError
 from ragdecode.spec.settings import NoSettings, Settings
@@ -79,7 +79,7 @@ def register(kind: str, name: str, settings: type[Settings] = NoSettings) -> Cal
 
 
 @cache
-def _entry_points() -> EntryPoints:
+def _entry_points() -> Any:
     # once for all kinds: it reads a file of every installed distribution
     return entry_points()
 

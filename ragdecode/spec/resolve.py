@@ -91,7 +91,7 @@ class Resolver:
             if found is None:
                 return None
             file, root = found
-            content = open_file(file, root, place.source.files)
+            content = open_file(file, root, place)
         except SpecError as error:
             self.report.extend(error, place, path)
             return None
@@ -264,9 +264,9 @@ class Resolver:
         if sets:
             known = leaf.types or leaf.literals or leaf.secret
             if known or isinstance(node, Scalar):
-                what = "nothing" if node is None else describe(node)
-                message = f"has no keys below it ({what} stands there)" if not leaf.secret else "has no keys below it"
-                self.report.add(sets[0].value.place, path, message)
+                key = sets[0].keys[0]
+                hint = f"it is a value: --set {self.report.show(path)}=..."
+                self.report.add(sets[0].value.place, (*path, key), f"there is nothing below '{path[-1]}'", hint)
                 return node if node is not None else sets[0].value
             inner: Shape = Leaf()
             return (self._many if isinstance(node, Items) else self._named)(node, inner, sets, path)

@@ -19,7 +19,7 @@ def validate(node: Node, adapter: TypeAdapter[Any], report: Report) -> Any:
     except ValidationError as error:
         for item in error.errors(include_url=False):
             at, path = node_at(node, item["loc"])
-            if not report.judged(path):
+            if not report.judged(path) and not _is_echo(dict(item), at):
                 message, hint = _message(dict(item), at)
                 report.add(at.place, path, message, hint)
         return None
@@ -40,6 +40,11 @@ def node_at(node: Node, loc: tuple[int | str, ...]) -> tuple[Node, Path_]:
             continue
         path.append(key)
     return node, tuple(path)
+
+
+def _is_echo(item: dict[str, Any], node: Node) -> bool:
+    """Whether a list is called too short only because items in it are wrong."""
+    return item["type"] == "too_short" and isinstance(node, Items) and len(node.items) >= item["ctx"]["min_length"]
 
 
 _BOUNDS = {

@@ -171,8 +171,11 @@ class _Tree:
                     self._problem(f"the key '{name}' stands twice; first on line {first}", event, "remove one")
                 )
                 continue
-            entries[name] = value
             keys[name] = Place(self.source, event.start_mark.line + 1)
+            if isinstance(value, Scalar) and value.value is None:
+                # the parser puts nothing on the line where the next thing starts
+                value = Scalar(keys[name], None)
+            entries[name] = value
         return Table(place, entries, keys), total
 
     def _key(self, key: Node, event: Any) -> str:
