@@ -103,22 +103,15 @@ def _disagreement(backend: TransformersBackend, plan: MaskPlan) -> str | None:
                     for row, prompt in zip(rows, prompts, strict=True)
                 ]
             ).logits
-            wanted = torch.cat([_stock(backend.model, prompt) for prompt in prompts])
-            worst = max(worst, _distance(got, wanted))
+            stock = [_stock_tree(backend.model, prompt, tree) for prompt in prompts]
+            worst = max(worst, _distance(got, torch.cat([before for before, _ in stock])))
             got = backend.forward(
                 [
                     Segment(row, len(prompt), tree, _DEPTHS, _PARENTS, range(len(tree)))
                     for row, prompt in zip(rows, prompts, strict=True)
                 ]
             ).logits
-            wanted = torch.stack(
-                [
-                    _stock(backend.model, prompt + _path(tree, node))[-1]
-                    for prompt in prompts
-                    for node in range(len(tree))
-                ]
-            )
-            worst = max(worst, _distance(got, wanted))
+            worst = max(worst, _distance(got, torch.cat([nodes for _, nodes in stock])))
             accepted = [0, 2, 5]
             backend.keep(rows[0], len(prompts[0]), accepted)
             kept = prompts[0] + [tree[node] for node in accepted]
@@ -142,13 +135,23 @@ def _tokens(backend: TransformersBackend) -> list[int]:
     return [int(token) for token in torch.randint(0, size, (21,), generator=generator)]
 
 
-def _path(tree: list[int], node: int) -> list[int]:
-    """Tokens from the root to a node of the check's tree."""
+def _path(node: int) -> list[int]:
+    """Nodes from the root of the check's tree to a node."""
     path: list[int] = []
     while node >= 0:
-        path.append(tree[node])
+        path.append(node)
         node = _PARENTS[node]
     return path[::-1]
+
+
+def _stock_tree(model: PreTrainedModel, prompt: list[int], tree: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Stock logits of a prompt ``[S, V]`` and of each node below it ``[N, V]``, one pass a leaf."""
+    leaves = [node for node in range(len(tree)) if node not in _PARENTS]
+    nodes: dict[int, torch.Tensor] = {}
+    for leaf in leaves:
+        logits = _stock(model, prompt + [tree[node] for node in _path(leaf)])
+        nodes.update(zip(_path(leaf), logits[len(prompt) :], strict=True))
+    return logits[: len(prompt)], torch.stack([nodes[node] for node in range(len(tree))])
 
 
 def _stock(model: PreTrainedModel, tokens: list[int]) -> torch.Tensor:

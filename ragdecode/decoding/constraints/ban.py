@@ -48,7 +48,7 @@ class Ban(Constraint):
         for token in self.settings.tokens:
             if not 0 <= token < vocab_size:
                 raise InputError(f"constraint ban: token {token} is outside the vocabulary of {vocab_size}")
-        sequences = [(token,) for token in self.settings.tokens]
+        sequences: list[tuple[int, ...]] = [(token,) for token in self.settings.tokens]
         sequences += [item for phrase in self.settings.phrases for item in token_variants(phrase, request, "ban")]
         return _Session(sequences, vocab_size)
 
