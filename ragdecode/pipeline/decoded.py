@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 from ragdecode.decoding.request import Result
@@ -32,7 +33,7 @@ class Decoded:
         return self.result.text
 
     def to_json(self) -> dict[str, Any]:
-        """The line that ``decode`` writes; ``logprobs`` are the composed ones, one a token."""
+        """The line that ``decode`` writes; ``logprobs`` are the composed ones, one a token (null for minus infinity)."""
         result = self.result
         seconds = Seconds(prefill=result.stats.prefill_seconds, decode=result.stats.decode_seconds)
         stats = stats_json(result.stats, seconds, result.monitors) | {"finish_reason": result.finish_reason}
@@ -40,6 +41,6 @@ class Decoded:
             "id": result.id,
             "text": result.text,
             "token_ids": list(result.tokens),
-            "logprobs": [record.logprob for record in result.records],
+            "logprobs": [record.logprob if isfinite(record.logprob) else None for record in result.records],
             "stats": stats,
         } | ({"notes": list(self.notes)} if self.notes else {})

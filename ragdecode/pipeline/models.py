@@ -61,11 +61,6 @@ class PipelineModels:
                     self.seconds += time.perf_counter() - started
 
     @property
-    def device(self) -> str:
-        """Where models run, as written in the YAML."""
-        return self._spec.device
-
-    @property
     def main(self) -> CausalModel:
         """The pipeline's own model: configuration and tokenizer, without its weights."""
         return self.causal[MAIN]

@@ -21,8 +21,7 @@ from ragdecode.spec.load import LoadedPipeline
 
 if TYPE_CHECKING:
     from ragdecode.indexing.index import Index
-    from ragdecode.indexing.store import Encoder
-    from ragdecode.models.tokenizer import Tokenizer
+    from ragdecode.indexing.models import IndexModels
     from ragdecode.retrieval.chain import RetrievalChain
     from ragdecode.retrieval.stage import PairScorer
     from ragdecode.spec.model import ModelSpec
@@ -58,7 +57,6 @@ class PassageSource:
         self._fetch = fetch
         self._progress = progress
         self._lock = threading.RLock()
-        self._encoder = cache(self._load_encoder)
         self._cross_encoder = cache(self._load_cross_encoder)
 
     @property
@@ -107,7 +105,7 @@ class PassageSource:
         """Let go of index and encoders."""
         with self._lock:
             self.__dict__.pop("_chain", None)
-            self._encoder.cache_clear()
+            self.__dict__.pop("_index_models", None)
             self._cross_encoder.cache_clear()
 
     @cached_property
@@ -124,39 +122,34 @@ class PassageSource:
         from ragdecode.indexing.index import open_index
         from ragdecode.indexing.location import index_path
 
-        spec, path, tokenizer = self._loaded.spec.index, index_path(self._loaded), self._tokenizer()
-        assert spec is not None
+        spec, path, models = self._loaded.spec.index, index_path(self._loaded), self._index_models
+        assert spec is not None, "a pipeline that retrieves has an index"
         report = build_index(
             spec,
             path,
-            token_offsets=lambda text: tokenizer.fast.encode(text, add_special_tokens=False).offsets,
-            tokenizer_fingerprint=tokenizer.fingerprint,
-            encoders=self._encoder,
+            token_offsets=models.token_offsets,
+            tokenizer_fingerprint=models.tokenizer_fingerprint,
+            encoders=models.encoder,
             progress=self._progress,
         )
         _log.log(logging.INFO if report.built else logging.DEBUG, "index %s: %s", path, report)
-        return open_index(path, spec, encoders=self._encoder, tokenizer_fingerprint=tokenizer.fingerprint)
+        return open_index(path, spec, encoders=models.encoder, tokenizer_fingerprint=models.tokenizer_fingerprint)
 
-    def _tokenizer(self) -> Tokenizer:
-        """The tokenizer that counts passages: the pipeline's, or that of ``index.tokenizer``."""
-        spec = self._loaded.spec.index
-        if spec is None or spec.tokenizer is None:
-            return self._models.tokenizer
-        from ragdecode.models.causal import load_causal
+    @cached_property
+    def _index_models(self) -> IndexModels:
+        from ragdecode.indexing.models import IndexModels
 
-        return load_causal(spec.tokenizer, device="cpu", fetch=self._fetch, progress=self._progress).tokenizer
-
-    def _load_encoder(self, model: ModelSpec) -> Encoder:
-        from ragdecode.models.encoder import load_encoder
-
-        with self._models.loading():
-            return load_encoder(model, device=self._models.device, fetch=self._fetch, progress=self._progress)
+        spec = self._loaded.spec
+        assert spec.index is not None
+        return IndexModels(spec.index, spec.model, device=spec.engine.device, fetch=self._fetch)
 
     def _load_cross_encoder(self, model: ModelSpec) -> PairScorer:
         from ragdecode.models.cross_encoder import load_cross_encoder
 
         with self._models.loading():
-            scorer = load_cross_encoder(model, device=self._models.device, fetch=self._fetch, progress=self._progress)
+            scorer = load_cross_encoder(
+                model, device=self._loaded.spec.engine.device, fetch=self._fetch, progress=self._progress
+            )
         return lambda pairs: [float(score) for score in scorer.score(pairs)]
 
 

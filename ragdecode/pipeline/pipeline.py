@@ -160,7 +160,7 @@ class Pipeline:
         self._check_open()
         before = self._models.seconds
         for item in questions:
-            self._preparer.check(item.text)
+            self.check(item)
         self._source.open()
         loaded, started = self._models.seconds, time.perf_counter()
         evidence = self._evidence(questions)
@@ -187,6 +187,15 @@ class Pipeline:
             for place, event in events:
                 for told in streams[place].follow(event):
                     yield place, told
+
+    def check(self, question: Question) -> None:
+        """Refuse a question that cannot be asked; loads the model.
+
+        Raises:
+            InputError: It is too long even without evidence.
+        """
+        self._check_open()
+        self._preparer.check(question.text)
 
     def decode(self, requests: Iterable[DecodeRequest]) -> Generator[Decoded, None, None]:
         """Decode requests that bring their own prompts or evidence; results in order, as soon as they are there.

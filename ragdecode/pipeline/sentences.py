@@ -10,7 +10,7 @@ from itertools import pairwise
 from ragdecode.pipeline.answer import Sentence
 
 #: a possible end: closing punctuation with its quotes and brackets, then a blank or the end of the text ...
-_END = r"""[.!?…]+["'”’»)\]]*(?=\s|$)"""
+_END = r"""[.!?…]+["'”’»)\]*_]*(?=\s|$)"""
 #: ... which East Asian writing leaves out ...
 _WIDE_MARKS = ("。", "！", "？")
 _WIDE_END = r"[。！？]+[”’」』）]*"

@@ -1,0 +1,93 @@
+"""Shows an answer to people: as it is written on a terminal, whole elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+from unicodedata import category
+
+import click
+
+if TYPE_CHECKING:
+    from ragdecode.pipeline.answer import Answer
+    from ragdecode.pipeline.events import Event
+    from ragdecode.pipeline.passage import Passage
+
+#: Characters of a source that are shown.
+_EXCERPT = 160
+
+
+class AnswerView:
+    """Prints events to stdout: text as it comes on a terminal, the finished answer elsewhere."""
+
+    def __init__(self) -> None:
+        self._live = sys.stdout.isatty()
+        self._shown = ""
+
+    def show(self, events: Iterable[Event]) -> Answer:
+        """Print the answer of a stream and return its record."""
+        from ragdecode.pipeline.events import DoneEvent, RetractEvent, TokenEvent
+
+        answer: Answer | None = None
+        for event in events:
+            if isinstance(event, TokenEvent) and self._live:
+                self._write(event.text)
+            elif isinstance(event, RetractEvent) and self._live:
+                self._retract(event.characters)
+            elif isinstance(event, DoneEvent):
+                answer = event.answer
+        assert answer is not None, "a stream ends with its record"
+        click.echo("" if self._live else printable(answer.answer))
+        for note in answer.notes:
+            click.secho(f"note: {printable(note)}", fg="yellow", err=True)
+        return answer
+
+    def _write(self, text: str) -> None:
+        self._shown += text
+        click.echo(printable(text), nl=False)
+        sys.stdout.flush()
+
+    def _retract(self, characters: int) -> None:
+        """Withdraw text: what stays is printed again, since a terminal cannot take lines back."""
+        click.echo("")
+        click.secho("(withdrawn; the answer goes on from here)", fg="yellow")
+        kept, self._shown = self._shown[:characters], ""
+        self._write(kept)
+
+
+def show_sources(passages: Iterable[Passage]) -> None:
+    """Print where the evidence comes from, one passage a line."""
+    for passage in passages:
+        place = printable(place_of(passage)).replace("\n", " ")
+        excerpt = " ".join(printable(passage.text).split())
+        if len(excerpt) > _EXCERPT:
+            excerpt = excerpt[: _EXCERPT - 1] + "…"
+        click.echo(f"{click.style(f'[{passage.rank}]', fg='cyan')} {click.style(place, bold=True)}: {excerpt}")
+
+
+def place_of(passage: Passage) -> str:
+    """A passage's source with page and heading, for people."""
+    parts = [passage.source or passage.id]
+    if passage.metadata.get("page") is not None:
+        parts.append(f"page {passage.metadata['page']}")
+    if passage.metadata.get("heading"):
+        parts.append(str(passage.metadata["heading"]))
+    return ", ".join(parts)
+
+
+def show_cost(answer: Answer) -> None:
+    """Print what an answer cost, on stderr."""
+    stats, seconds = answer.stats, answer.seconds
+    whole = seconds.load + seconds.retrieve + seconds.prefill + seconds.decode
+    click.secho(
+        f"{stats.new_tokens} tokens in {stats.steps} steps, {whole:.1f} s (loading {seconds.load:.1f}, "
+        f"retrieval {seconds.retrieve:.1f}, prompt {seconds.prefill:.1f}, decoding {seconds.decode:.1f})",
+        dim=True,
+        err=True,
+    )
+
+
+def printable(text: str) -> str:
+    """Text without control characters, so that no document can steer a terminal."""
+    return "".join(char for char in text if char in "\n\t" or category(char) != "Cc")
