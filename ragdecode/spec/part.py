@@ -13,6 +13,9 @@ from ragdecode.spec import registry
 from ragdecode.spec.nearest import did_you_mean
 from ragdecode.spec.settings import Settings
 
+#: Marks the place of a part in a JSON Schema.
+PART_KIND = "x-ragdecode-part"
+
 
 @dataclass(frozen=True)
 class Part:
@@ -54,23 +57,8 @@ class PartKind:
     def __get_pydantic_json_schema__(
         self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
-        parts = registry.parts(self.kind)
-        arms: list[dict[str, Any]] = [
-            {"const": name, "description": f"{info.summary} (default settings)"} for name, info in parts.items()
-        ]
-        for name, info in parts.items():
-            info.settings.model_rebuild()
-            settings = handler(info.settings.__pydantic_core_schema__)
-            arms.append(
-                {
-                    "type": "object",
-                    "description": info.summary,
-                    "required": [name],
-                    "properties": {name: {"anyOf": [settings, {"type": "null"}]}},
-                    "additionalProperties": False,
-                }
-            )
-        return {"anyOf": arms} if arms else {"not": {}, "description": f"No {self.kind} is installed."}
+        # parts may hold parts of their own kind, so `json_schema` puts a reference in place of this
+        return {PART_KIND: self.kind, "anyOf": [{"type": "string"}, {"type": "object"}]}
 
     def validate(self, value: Any) -> Part:
         """Normalise and validate one part."""
@@ -122,8 +110,7 @@ class ChainOf:
         self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
         many = handler(schema)
-        one = many.get("items", {})
-        return {"anyOf": [*one.get("anyOf", [one]), many, {"type": "null"}]}
+        return {"anyOf": [many.get("items", {}), many, {"type": "null"}]}
 
 
 def _as_list(value: Any) -> Any:

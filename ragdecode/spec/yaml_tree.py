@@ -136,7 +136,8 @@ class _Tree:
         if event.anchor in self.open:
             raise _TooMuchError(self._problem(f"the alias *{event.anchor} contains itself", event))
         if event.anchor not in self.anchors:
-            raise _TooMuchError(self._problem(f"the alias *{event.anchor} has no anchor before it", event))
+            hint = "text that starts with * needs quotes"
+            raise _TooMuchError(self._problem(f"the alias *{event.anchor} has no anchor before it", event, hint))
         return self.anchors[event.anchor]
 
     def _sequence(self, place: Place, events: Iterator[Any], depth: int) -> tuple[Node, int]:

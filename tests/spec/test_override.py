@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 import pytest
@@ -49,7 +50,7 @@ def at(spec, path):
         ("retrieve=[hybrid, {rerank: {top_k: 2}}]", "retrieve.1.rerank.top_k", 2),
         ("index.stores.bm25.k1=1.2", "index.stores.bm25.k1", 1.2),
         ("index.stores.faiss.encoder.name=other", "index.stores.faiss.encoder.name", "other"),
-        ("index.corpus.include.0=**/*.rst", "index.corpus.include.0", "**/*.rst"),
+        ("index.corpus.include.0='**/*.rst'", "index.corpus.include.0", "**/*.rst"),
         ("prompt.answer_prefix=Well,", "prompt.answer_prefix", "Well,"),
         ("decode.sampling.temperature=1", "decode.sampling.temperature", 1),
         ("engine.dtype=float32", "engine.dtype", "float32"),
@@ -106,7 +107,7 @@ def test_a_part_that_stands_twice_is_meant_by_its_place(app):
 def test_all_overrides_are_judged_at_once():
     with pytest.raises(SpecError) as caught:
         load_pipeline("p", ["a=1", "decode.rule.cad.alpha=x", "engine.dtype=f"])
-    assert [problem.path for problem in caught.value.problems] == ["decode.rule.cad.alpha", "engine.dtype", "a"]
+    assert {problem.path for problem in caught.value.problems} == {"decode.rule.cad.alpha", "engine.dtype", "a"}
     assert {problem.file for problem in caught.value.problems} == {"--set"}
 
 
@@ -122,9 +123,6 @@ def leaves(value, path=()):
             yield from leaves(item, (*path, str(position)))
     else:
         yield ".".join(path), value
-
-
-RICH = ["decode.monitor=signals", "decode.constraint={ban: {tokens: [3]}}", "decode.stop=[a, b]"]
 
 
 def test_every_value_that_explain_prints_can_be_set(app):
@@ -152,7 +150,5 @@ def test_it_holds_for_every_file_of_the_catalogue(kind):
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text(max_size=30))
 def test_no_text_is_more_than_an_error(text):
-    try:
+    with contextlib.suppress(SpecError):
         load_pipeline("p", [text])
-    except SpecError as error:
-        assert all(problem.file == "--set" or problem.file for problem in error.problems)
