@@ -16,7 +16,8 @@ from ragdecode.models.chat_template import Message, render_chat_template
 if TYPE_CHECKING:
     import tokenizers
 
-_ZERO_WIDTH_SPACE = "\u200b"
+#: Zero-width space, word joiner, zero-width no-break space, soft hyphen: nothing to see.
+_BREAKS = ("\u200b", "\u2060", "\ufeff", "\u00ad")
 _NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
 
@@ -113,11 +114,14 @@ class Tokenizer:
         """
         if self._control is None:
             return text
-        while (
-            broken := self._control.sub(lambda match: match[0][:1] + _ZERO_WIDTH_SPACE + match[0][1:], text)
-        ) != text:
-            text = broken
+        # again, because tokens can overlap; it ends, because no token holds the character that is put in
+        while self._control.search(text):
+            text = self._control.sub(lambda match: match[0][:1] + self._break + match[0][1:], text)
         return text
+
+    @cached_property
+    def _break(self) -> str:
+        return next(mark for mark in _BREAKS if not any(mark in token for token in self.special_tokens))
 
     @cached_property
     def _control(self) -> re.Pattern[str] | None:
