@@ -14,7 +14,6 @@ import click
 from ragdecode.errors import InputError
 
 if TYPE_CHECKING:
-    from ragdecode.indexing.index import Index
     from ragdecode.indexing.report import BuildReport
     from ragdecode.spec.index import IndexSpec
     from ragdecode.spec.load import LoadedDocument
@@ -74,7 +73,9 @@ def build(target: str, overrides: tuple[str, ...], as_json: bool, force: bool, f
 @_json_option
 def info(target: str, overrides: tuple[str, ...], as_json: bool) -> None:
     """Print what the index of TARGET (or the index in the folder TARGET) says about itself."""
-    facts = _open(target, overrides).info()
+    from ragdecode.indexing.index import open_index
+
+    facts = open_index(*_folder(target, overrides)).info()
     if as_json:
         click.echo(json.dumps(facts, ensure_ascii=False, indent=2))
         return
@@ -92,16 +93,21 @@ def info(target: str, overrides: tuple[str, ...], as_json: bool) -> None:
 @_json_option
 def verify(target: str, overrides: tuple[str, ...], as_json: bool) -> None:
     """Recompute the hashes of the index of TARGET; exit code 1 if anything is not as it was built."""
-    index = _open(target, overrides)
-    problems = index.verify()
+    from ragdecode.indexing.index import verify_index
+
+    path = _folder(target, overrides)[0]
+    problems = verify_index(path)
     if as_json:
-        outcome = {"path": str(index.path), "ok": not problems, "problems": problems}
+        outcome = {"path": str(path), "ok": not problems, "problems": problems}
         click.echo(json.dumps(outcome, ensure_ascii=False, indent=2))
     else:
         for problem in problems:
             click.echo(problem)
-        files = len(index.manifest.data)
-        click.echo("damaged: rebuild it with --force" if problems else f"whole: {files} files as they were built")
+        click.echo(
+            "damaged: rebuild it with 'ragdecode index build --force'"
+            if problems
+            else f"whole: {path} is as it was built"
+        )
     if problems:
         sys.exit(1)
 
@@ -132,17 +138,16 @@ def _index_spec(document: LoadedDocument) -> IndexSpec:
     return spec
 
 
-def _open(target: str, overrides: tuple[str, ...]) -> Index:
-    from ragdecode.indexing.index import open_index
+def _folder(target: str, overrides: tuple[str, ...]) -> tuple[Path, IndexSpec | None]:
+    """Folder of the index that is meant, and what it must have been built from."""
     from ragdecode.indexing.location import index_path
 
     if Path(target).is_dir():
         if overrides:
             raise InputError("--set has no place with the folder of an index")
-        return open_index(Path(target))
+        return Path(target), None
     document = _load(target, overrides)
-    spec = _index_spec(document)
-    return open_index(index_path(document), spec)
+    return index_path(document), _index_spec(document)
 
 
 def _announcement(spec: IndexSpec, path: Path) -> str:

@@ -36,7 +36,7 @@ def split(document: Document, source: str, spec: SplitSpec, token_offsets: Token
     """
     text = document.text
     table = TokenTable(text, token_offsets)
-    passages = []
+    passages: list[Passage] = []
     for section in _sections(document, spec, table):
         for start, end in _windows(text, _units(text, section, spec.tokens, table), spec, table):
             inner = text[start:end].strip()
@@ -44,6 +44,8 @@ def split(document: Document, source: str, spec: SplitSpec, token_offsets: Token
                 continue
             first = start + len(text[start:end]) - len(text[start:end].lstrip())
             last = first + len(inner)
+            if passages and last <= passages[-1].end:  # an overlap followed by white space: nothing new
+                continue
             passages.append(
                 Passage(
                     id=passage_id(source, first, inner),

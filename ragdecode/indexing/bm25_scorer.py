@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -41,8 +42,7 @@ class MatrixScorer:
     @classmethod
     def write(cls, folder: Path, rows: list[list[int]], vocabulary: Mapping[str, int], settings: Bm25Settings) -> None:
         """Compute the matrix and save it as arrays and JSON."""
-        import bm25s
-
+        bm25s = _bm25s()
         retriever = bm25s.BM25(
             k1=settings.k1, b=settings.b, delta=settings.delta, method=settings.variant, backend="numpy"
         )
@@ -52,8 +52,7 @@ class MatrixScorer:
     @classmethod
     def read(cls, folder: Path, settings: Bm25Settings) -> MatrixScorer:
         """Map the arrays."""
-        import bm25s
-
+        bm25s = _bm25s()
         return cls(bm25s.BM25.load(folder, mmap=True, show_progress=False))
 
     def score(self, words: Sequence[str]) -> tuple[NDArray[np.floating], NDArray[np.int64]]:
@@ -111,6 +110,13 @@ class CountingScorer:
         asked = set(known)
         sharing = [row for row, counts in enumerate(self.model.doc_freqs) if not asked.isdisjoint(counts)]
         return self.model.get_scores(known), np.asarray(sharing, np.int64)
+
+
+def _bm25s() -> Any:
+    import bm25s
+
+    logging.getLogger("bm25s").setLevel(logging.WARNING)  # it sets itself to DEBUG
+    return bm25s
 
 
 def scorer_type(backend: str) -> type[Scorer]:

@@ -11,7 +11,7 @@ from ragdecode.errors import InputError, RunError
 from ragdecode.indexing import manifest as manifests
 from ragdecode.indexing.continuing import difference
 from ragdecode.indexing.hit import Hit, ranked
-from ragdecode.indexing.manifest import REBUILD, Manifest
+from ragdecode.indexing.manifest import REBUILD, REBUILD_ALL, Manifest
 from ragdecode.indexing.passages import PassageTable
 from ragdecode.indexing.store import Encoders, Searcher
 from ragdecode.spec.index import IndexSpec
@@ -45,9 +45,7 @@ def open_index(
 
 
 def _open(path: Path, spec: IndexSpec | None, encoders: Encoders | None, tokenizer: str | None) -> Index:
-    manifest = manifests.read(path)
-    if manifest is None:
-        raise InputError(f"there is no index in {str(path)!r}", hint="build it with 'ragdecode index build'")
+    manifest = _manifest(path)
     if spec is not None and (change := difference(manifest.spec, spec.model_dump(mode="json"))):
         raise InputError(f"the index {str(path)!r} was built from another spec: {change}", hint=REBUILD)
     if tokenizer is not None and manifest.tokenizer != tokenizer:
@@ -60,6 +58,26 @@ def _open(path: Path, spec: IndexSpec | None, encoders: Encoders | None, tokeniz
     if problems:
         raise RunError(f"the index {str(path)!r} is damaged: {'; '.join(problems[:5])}", hint=REBUILD)
     return Index(path, manifest, encoders)
+
+
+def _manifest(path: Path) -> Manifest:
+    manifest = manifests.read(path)
+    if manifest is None:
+        raise InputError(f"there is no index in {str(path)!r}", hint="build it with 'ragdecode index build'")
+    return manifest
+
+
+def verify_index(path: Path) -> list[str]:
+    """Recompute all hashes of the index in a folder, even of one that is too damaged to be opened.
+
+    Returns:
+        What is wrong with its data files, one line each; empty if they are as they were built.
+
+    Raises:
+        InputError: There is no index.
+        RunError: Its manifest is damaged, or of another format.
+    """
+    return list(manifests.damage(path, _manifest(path), hashes=True))
 
 
 class Index:
@@ -102,11 +120,7 @@ class Index:
         return next((passage for passage in self.passages if passage.id == passage_id), None)
 
     def verify(self) -> list[str]:
-        """Recompute all hashes.
-
-        Returns:
-            What is wrong, one line each; empty if the index is as it was built.
-        """
+        """Recompute all hashes; see `verify_index`."""
         return list(manifests.damage(self.path, self.manifest, hashes=True))
 
     def info(self) -> dict[str, Any]:
@@ -139,9 +153,9 @@ class Index:
             folder = self.path / self.manifest.folder / "stores" / store
             try:
                 self._searchers[store] = part.build().open(folder, entry.facts, self._encoders or _no_encoders)
-            except (OSError, ValueError, KeyError) as error:
+            except (OSError, ValueError, KeyError, EOFError) as error:
                 raise RunError(
-                    f"the index {str(self.path)!r} is damaged: store {store}: {error}", hint=REBUILD
+                    f"the index {str(self.path)!r} is damaged: store {store}: {error}", hint=REBUILD_ALL
                 ) from error
         return self._searchers[store]
 

@@ -18,6 +18,8 @@ from ragdecode.spec.settings import Settings
 FORMAT = 1
 NAME = "manifest.json"
 REBUILD = "rebuild it with 'ragdecode index build'; nothing but the index itself is lost"
+#: for damage that sizes do not show, so that nothing is taken over
+REBUILD_ALL = "rebuild it with 'ragdecode index build --force'; nothing but the index itself is lost"
 
 
 class FileEntry(Settings):

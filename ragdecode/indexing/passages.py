@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, overload
 
 from ragdecode.documents.passage import Passage
 from ragdecode.errors import RunError
+from ragdecode.indexing.manifest import REBUILD_ALL
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,7 +37,7 @@ class PassageTable(Sequence[Passage]):
             self._offsets: NDArray[np.int64] = np.load(folder / OFFSETS, mmap_mode="r", allow_pickle=False)
             with (folder / LINES).open("rb") as stream:
                 self._map = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError) as error:
             raise _damaged(folder, str(error)) from error
         if self._offsets.ndim != 1 or int(self._offsets[-1]) != len(self._map):
             raise _damaged(folder, "passages and their offsets do not fit each other")
@@ -114,5 +115,5 @@ class PassageWriter:
 def _damaged(folder: Path, reason: str) -> RunError:
     return RunError(
         f"the index {str(folder.parent)!r} is damaged: {reason}",
-        hint="rebuild it with 'ragdecode index build --force'",
+        hint=REBUILD_ALL,
     )

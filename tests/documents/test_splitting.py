@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import itertools
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ragdecode.documents.document import Document, Heading, Page
+from ragdecode.documents.passage import Passage
+from ragdecode.documents.readers.markdown import MarkdownReader
+from ragdecode.documents.splitting import split
+from ragdecode.documents.tokens import TokenTable
+from ragdecode.spec.index import SplitSpec
+from ragdecode.spec.settings import NoSettings
+
+
+def words(text: str) -> list[tuple[int, int]]:
+    return [match.span() for match in re.finditer(r"\w+|[^\w\s]", text)]
+
+
+def characters(text: str) -> list[tuple[int, int]]:
+    """Like a byte-level tokenizer: one token a UTF-8 byte, so that a character may be several tokens."""
+    return [(at, at + 1) for at, character in enumerate(text) for _ in character.encode("utf-8", "replace")]
+
+
+def markdown(text: str, tokens: int = 16, overlap: int = 0) -> list[Passage]:
+    document = MarkdownReader(NoSettings()).read(text.encode())
+    return split(document, "a.md", SplitSpec(tokens=tokens, overlap=overlap), words)
+
+
+prose = st.lists(
+    st.one_of(
+        st.sampled_from(["word", "Sentence end.", "Why?", "\n", "\n\n", "  ", "# Head\n", "\t", "。", "🙂", "x" * 40]),
+        st.text(max_size=12),
+    ),
+    max_size=120,
+).map(" ".join)
+
+
+@st.composite
+def documents(draw: st.DrawFn) -> Document:
+    text = draw(prose)
+    places = sorted(draw(st.sets(st.integers(0, max(0, len(text) - 1)), max_size=5)))
+    ends = [*places[1:], len(text)] if places else []
+    heads = [
+        Heading(draw(st.integers(1, 3)), f"h{start}", start, min(start + draw(st.integers(0, 9)), end))
+        for start, end in zip(places, ends, strict=True)
+    ]
+    pages = tuple(Page(number, start) for number, start in enumerate([0, *places], start=1))
+    return Document(text, tuple(heads), pages)
+
+
+@given(documents(), st.integers(16, 40), st.data(), st.sampled_from([words, characters]))
+def test_no_text_is_lost_and_every_passage_is_in_its_place(document, tokens, data, tokenizer) -> None:
+    overlap = data.draw(st.integers(0, tokens // 2))
+    passages = split(document, "a", SplitSpec(tokens=tokens, overlap=overlap), tokenizer)
+    covered = set()
+    for passage in passages:
+        assert document.text[passage.start : passage.end] == passage.text
+        assert passage.text == passage.text.strip() != ""
+        covered.update(range(passage.start, passage.end))
+    missing = [at for at, character in enumerate(document.text) if not character.isspace() and at not in covered]
+    assert not missing
+    starts = [passage.start for passage in passages]
+    ends = [passage.end for passage in passages]
+    assert starts == sorted(set(starts))
+    assert ends == sorted(set(ends))
+    assert len({passage.id for passage in passages}) == len(passages)
+
+
+@given(documents(), st.integers(16, 40), st.data())
+def test_passages_keep_the_limit_and_share_no_more_than_the_overlap(document, tokens, data) -> None:
+    overlap = data.draw(st.integers(0, tokens // 2))
+    passages = split(document, "a", SplitSpec(tokens=tokens, overlap=overlap), words)
+    for passage in passages:
+        assert len(words(passage.text)) <= tokens or "\n" not in passage.text
+        assert passage.tokens <= tokens
+    for before, after in itertools.pairwise(passages):
+        shared = TokenTable(document.text, words).count(after.start, before.end) if after.start < before.end else 0
+        assert shared <= overlap
+
+
+def test_a_text_that_fits_is_one_passage() -> None:
+    (passage,) = markdown("Just a line.\n\nAnd another.\n")
+    assert passage.text == "Just a line.\n\nAnd another."
+    assert (passage.page, passage.heading, passage.tokens) == (None, "", 7)
+
+
+def test_sections_are_not_mixed_and_carry_their_path() -> None:
+    body = " ".join(f"w{number}" for number in range(12)) + "."
+    text = f"# Guide\n\n## Install\n\n{body}\n\n### Linux\n\n{body}\n\n## Use\n\n{body}\n"
+    passages = markdown(text, tokens=24)
+    assert [passage.heading for passage in passages] == ["Guide > Install", "Guide > Install > Linux", "Guide > Use"]
+    assert passages[0].text.startswith("# Guide\n\n## Install")
+    assert passages[1].text.startswith("### Linux")
+
+
+def test_small_sections_are_joined() -> None:
+    passages = markdown("# A\n\none\n\n# B\n\ntwo\n", tokens=32)
+    assert [(passage.text, passage.heading) for passage in passages] == [("# A\n\none\n\n# B\n\ntwo", "A")]
+
+
+def test_paragraphs_are_kept_whole_where_they_fit() -> None:
+    first, second = "a " * 9 + "end.", "b " * 9 + "end."
+    assert [passage.text for passage in markdown(f"{first}\n\n{second}")] == [first, second]
+
+
+def test_long_paragraphs_are_cut_between_sentences() -> None:
+    sentences = [f"Sentence number {number} is here, e.g. now." for number in range(4)]
+    passages = markdown(" ".join(sentences))
+    assert [passage.text for passage in passages] == sentences
+
+
+def test_long_sentences_are_cut_between_words() -> None:
+    passages = markdown(" ".join(["word"] * 40))
+    assert [passage.tokens for passage in passages] == [16, 16, 8]
+
+
+def test_a_word_without_end_is_cut_between_tokens() -> None:
+    passages = split(Document("x" * 50), "a", SplitSpec(tokens=16, overlap=0), characters)
+    assert [len(passage.text) for passage in passages] == [16, 16, 16, 2]
+
+
+def test_neighbours_share_whole_words_up_to_the_overlap() -> None:
+    text = " ".join(f"w{number}" for number in range(40))
+    passages = markdown(text, overlap=4)
+    for before, after in itertools.pairwise(passages):
+        shared = text[after.start : before.end].split()
+        assert len(shared) == 4
+        assert before.text.split()[-4:] == after.text.split()[:4] == shared
+
+
+def test_an_overlap_never_begins_inside_a_word() -> None:
+    text = " ".join("abcdefghij" for _ in range(12))
+    passages = split(Document(text), "a", SplitSpec(tokens=33, overlap=15), characters)
+    assert len(passages) > 2
+    assert all(passage.start == 0 or text[passage.start - 1] == " " for passage in passages)
+
+
+def test_pages_are_those_of_the_first_character() -> None:
+    text = "one. " * 10 + "\n\n" + "two. " * 10
+    passages = split(Document(text, pages=(Page(1, 0), Page(2, 52))), "a", SplitSpec(tokens=20, overlap=0), words)
+    assert [(passage.page, passage.text[:3]) for passage in passages] == [(1, "one"), (2, "two")]
+
+
+def test_ids_depend_on_content_and_place_only() -> None:
+    (one,) = markdown("Same text.")
+    (again,) = markdown("Same text.")
+    (moved,) = markdown("\n\nSame text.")
+    assert one.id == again.id != moved.id
+    assert re.fullmatch("[0-9a-f]{16}", one.id)
+
+
+def test_long_texts_are_tokenised_in_pieces() -> None:
+    sizes = []
+
+    def counted(text: str) -> list[tuple[int, int]]:
+        sizes.append(len(text))
+        return words(text)
+
+    text = "A line of several words.\n" * 20_000
+    table = TokenTable(text, counted)
+    assert max(sizes) <= 65_536
+    assert sum(sizes) == len(text)
+    assert table.starts == [start for start, _ in words(text)]
+
+
+@pytest.mark.parametrize("limit", [16, 17])
+def test_characters_of_several_tokens_stay_whole(limit: int) -> None:
+    passages = split(Document("🙂" * 30), "a", SplitSpec(tokens=limit, overlap=8), characters)
+    assert all(passage.tokens <= limit for passage in passages)
+    assert all(set(passage.text) == {"🙂"} for passage in passages)
