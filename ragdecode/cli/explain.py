@@ -53,6 +53,10 @@ def _comments(facts: dict[str, Any]) -> list[str]:
         lines += ["names", *_table(("path", "name", "file"), names), ""]
     lines += ["views", *_table(("view", "prompt", "passages", "model", "used by"), views), ""]
     lines += ["cost", f"  step     {cost}"]
+    if step["expanding"]:
+        lines.append(
+            f"  expand   a pass of these is for the candidates that {' and '.join(step['expanding'])} asks to see"
+        )
     if step["draft_views"]:
         lines.append(f"  draft    further passes for the drafter's looks at {', '.join(step['draft_views'])}")
     lines.append(f"  prefill  all views' prompts together, at most {step['prefill_tokens']} tokens a pass")

@@ -9,7 +9,7 @@ from pathlib import Path
 from ragdecode.spec.reference import FOLDERS
 
 #: What a name may look like; a name is never a path.
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 @cache

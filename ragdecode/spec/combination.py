@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ragdecode.errors import RagDecodeError
+from ragdecode.spec import catalogue
 from ragdecode.spec.decode import DecodeSpec
 from ragdecode.spec.index import IndexSpec
 from ragdecode.spec.nearest import did_you_mean
@@ -119,6 +120,8 @@ class Combination:
             if name == TARGET:
                 hint = "set the pipeline's own prompt and model"
                 self._add(at, f"'{TARGET}' is the pipeline's own view and cannot be declared", hint)
+            elif catalogue.NAME.fullmatch(name) is None or "." in name:
+                self._add(at, f"{name!r} cannot be the name of a view", "use letters, digits, '_' and '-'")
             elif name not in used:
                 self._add(at, f"nothing uses the view '{name}'", "remove it, or name it in a rule or drafter")
             if view.model is not None and view.model.kind != "causal":

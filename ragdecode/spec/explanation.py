@@ -34,6 +34,7 @@ def explanation(loaded: LoadedPipeline) -> dict[str, Any]:
             "rows": cost.rows,
             "nodes": cost.nodes,
             "tokens": cost.tokens,
+            "expanding": list(cost.expanding),
             "draft_views": list(cost.draft_views),
             "prefill_tokens": spec.engine.prefill_tokens,
         },

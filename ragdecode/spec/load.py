@@ -141,10 +141,15 @@ def find_target(kind: str, target: str | Path) -> tuple[Path, str]:
         own = catalogue.file_of(Path.cwd(), kind, text)
         found = own or catalogue.find(kind, text)
         if found is not None:
-            return found.resolve(), label_of(found)
-    if path.is_file():
-        return path.resolve(), text
-    if path.is_dir():
+            return found, label_of(found)
+    try:
+        is_file, is_folder = path.is_file(), path.is_dir()
+    except OSError as error:
+        raise SpecError([Problem(f"cannot be read: {error.strerror}", text[:200])]) from error
+    if is_file:
+        # the folder is resolved, the file is not: a linked file belongs to the app that it is linked into
+        return path.parent.resolve() / path.name, text
+    if is_folder:
         raise SpecError([Problem("this is a folder; expected a YAML file", text, hint=_files_in(path))])
     if is_name and path.suffix not in (".yaml", ".yml"):
         known = sorted({*catalogue.names(kind), *catalogue.names_under(Path.cwd(), kind)})

@@ -73,34 +73,40 @@ def _users(parts: Iterable[Part]) -> dict[str, list[str]]:
 
 @dataclass(frozen=True)
 class StepCost:
-    """The most that one step of one request may cost.
+    """The most that one step of one request may cost, the looks of drafters at their own views left out.
 
     Attributes:
-        passes: Forward passes that verify: one for each distinct model.
+        passes: Forward passes: one for each distinct model, one more for each rule that expands.
         rows: Rows (views) that they advance.
         nodes: Nodes of the draft tree in each row, the last accepted token included.
+        tokens: New tokens that the passes feed together.
+        expanding: Rules that ask to see candidate children of every node, in a pass of their own.
         draft_views: Views that only drafters look at; their looks are passes of their own.
     """
 
     passes: int
     rows: int
     nodes: int
+    tokens: int
+    expanding: tuple[str, ...]
     draft_views: tuple[str, ...]
-
-    @property
-    def tokens(self) -> int:
-        """New tokens that the passes of a step feed together."""
-        return self.rows * self.nodes
 
 
 def step_cost(spec: PipelineSpec) -> StepCost:
-    """What a step of a pipeline costs at most."""
+    """What a step of a pipeline costs at most; builds its rules, monitors and drafters."""
     views = planned_views(spec.decode)
     verified = [view for view in views if view.verified]
-    models = distinct_models(spec, verified)
     nodes = spec.decode.max_draft_nodes if spec.decode.draft else 1
-    draft_only = tuple(view.name for view in views if not view.verified)
-    return StepCost(len(models), len(verified), nodes, draft_only)
+    widths = {part.name: getattr(part.build(), "expand", 0) for part in spec.decode.rule}
+    expanding = tuple(name for name, width in widths.items() if width)
+    return StepCost(
+        passes=len(distinct_models(spec, verified)) + len(expanding),
+        rows=len(verified) + len(expanding),
+        nodes=nodes,
+        tokens=nodes * (len(verified) + sum(1 + widths[name] for name in expanding)),
+        expanding=expanding,
+        draft_views=tuple(view.name for view in views if not view.verified),
+    )
 
 
 def distinct_models(spec: PipelineSpec, views: Sequence[PlannedView]) -> list[ModelSpec]:

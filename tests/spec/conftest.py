@@ -89,6 +89,13 @@ class Evidence(Reads):
     reweighs = "evidence"
 
 
+class Expanding(_Built):
+    """A rule that wants to see three candidates of every node."""
+
+    views = ()
+    expand = 3
+
+
 @pytest.fixture(autouse=True)
 def _fakes(monkeypatch: pytest.MonkeyPatch) -> None:
     for kind in registry.KINDS:
@@ -96,6 +103,7 @@ def _fakes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "_parts", dict(registry._parts))
     registry.register("retriever", "wide", WideSettings)(Wide)
     registry.register("rule", "reads", ReaderSettings)(Reads)
+    registry.register("rule", "expands", ReaderSettings)(Expanding)
     registry.register("drafter", "looks", ReaderSettings)(Reads)
     registry.register("monitor", "watches", ReaderSettings)(Reads)
     registry.register("rule", "evidence_too", ReaderSettings)(Evidence)

@@ -39,6 +39,12 @@ def test_views_and_costs(app, decode, views, passes, rows, nodes):
     assert (cost.passes, cost.rows, cost.nodes, cost.tokens) == (passes, rows, nodes, rows * nodes)
 
 
+def test_a_rule_that_expands_costs_a_pass_over_the_candidates_of_every_node(app):
+    cost = step_cost(pipeline(app, "{rule: [cad, expands], draft: prompt_lookup}").spec)
+    assert (cost.passes, cost.rows, cost.nodes, cost.expanding) == (2, 3, 8, ("expands",))
+    assert cost.tokens == 2 * 8 + 8 * (1 + 3)
+
+
 def test_a_view_on_another_model_is_another_pass(app):
     (app.root / "w").mkdir()
     app.write({"configs/models/small.yaml": "source: {path: {path: ../../w}}\n"})

@@ -194,6 +194,14 @@ def test_the_root_is_above_pipelines_else_the_files_own_folder(app, tmp_path):
     assert app_root(tmp_path / "elsewhere" / "p.yaml") == tmp_path / "elsewhere"
 
 
+def test_a_linked_file_belongs_to_the_app_it_is_linked_into(app, tmp_path):
+    (tmp_path / "shared.yaml").write_text("model: smollm2-135m\nindex: {corpus: {path: ../docs}}\nretrieve: bm25\n")
+    (app.root / "pipelines" / "p.yaml").symlink_to(tmp_path / "shared.yaml")
+    for target in ("p", "pipelines/p.yaml", "docs/../pipelines/p.yaml"):
+        loaded = load_pipeline(target)
+        assert (loaded.app_root, loaded.spec.index.corpus.path) == (app.root, str(app.root / "docs"))
+
+
 def test_the_catalogue_is_found_by_kind_and_name():
     assert "docs-qa" in catalogue.names("pipelines")
     found = catalogue.find("prompts", "grounded")
@@ -209,6 +217,7 @@ def test_the_catalogue_is_found_by_kind_and_name():
         ("docs-qs", "no file of that path", "docs-qa"),
         ("pipelines/x.yaml", "no such file", "p.yaml"),
         ("nowhere/x.yaml", "no such file", "current folder"),
+        ("pipelines/" + "a" * 300, "cannot be read", ""),
         ("pipelines", "this is a folder", "pipelines/p.yaml"),
         (Path(), "this is a folder", "pipelines/p.yaml"),
     ],
