@@ -96,9 +96,11 @@ class Drafter(ABC):
 
     Attributes:
         views: Views that it looks at; they are advanced even where no rule reads them.
+        look_nodes: The most tokens that the draft of one `Look` holds; cache slots are reserved for them.
     """
 
     views: Sequence[str] = ()
+    look_nodes: int = 0
 
     part_name: ClassVar[str] = ""
 

@@ -100,6 +100,12 @@ def _pass(
     segments: list[Segment] = []
     for item, look in looks:
         row = item.rows[look.view]
+        room = row.capacity - row.length(item.tokens)
+        if len(look.draft.tokens) > room:
+            raise ValueError(
+                f"a drafter looks at {len(look.draft.tokens)} tokens of view {look.view!r}, there is room for {room}; "
+                "its `look_nodes` is too low"
+            )
         item.start_clock()
         segments.append(with_tree(row, item.tokens, _as_tree(_last_token(item), look.draft)))
         item.stats.forward_passes += 1

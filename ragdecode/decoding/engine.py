@@ -204,7 +204,9 @@ class Engine:
         for name, verified in _needed_views(request).items():
             view = request.views[name]
             backend = self._backends[view.model]
-            capacity = len(view.prompt) + request.max_new_tokens + request.max_draft_nodes * widest
+            looked = max((part.look_nodes for part in request.drafters if name in part.views), default=0)
+            tree = max(request.max_draft_nodes * widest, 1 + looked)
+            capacity = len(view.prompt) + request.max_new_tokens + tree
             handle = backend.open_row(capacity)
             active.rows[name] = Row(name, view.model, backend, handle, view.prompt, capacity, verified)
 

@@ -29,6 +29,7 @@ class ViewDrafter(Drafter):
         super().__init__(NoSettings())
         self.views = (view,)
         self.length = length
+        self.look_nodes = 2 * length
         self.seen: list[torch.Tensor] = []
 
     def start(self, request):
@@ -93,6 +94,14 @@ def test_a_second_model_drafts_for_a_batch():
         assert together[item.id].tokens == plain["p"].tokens
         # the drafter is the same model, so that all of its chain is accepted
         assert together[item.id].stats.mean_accepted > 2.4
+
+
+def test_looking_at_more_than_was_reserved_is_a_clear_bug_of_the_drafter():
+    drafter = ViewDrafter("with_context", 20)
+    drafter.look_nodes = 4
+    item = request("a", VIEWS, drafters=[drafter], max_new_tokens=5, max_draft_nodes=4)
+    with pytest.raises(ValueError, match="`look_nodes` is too low"):
+        decode(Engine({"main": backend()}), item)
 
 
 class Repulsion(Rule):

@@ -22,7 +22,7 @@ class PromptLookupSettings(Settings):
     """Longest run of last tokens that is looked for; longer matches are tried first."""
     shortest: int = Field(default=1, ge=1, le=16)
     """Shortest run of last tokens that may match."""
-    branches: int = Field(default=2, ge=1, le=16)
+    branches: int = Field(default=3, ge=1, le=16)
     """How many different places to draft from at once; the drafts share a tree."""
 
     @model_validator(mode="after")
