@@ -24,7 +24,7 @@ class Passage:
         heading: Headings above it, outermost first, joined by `` > ``; empty if there are none.
         start: Character offset of its first character in the document's text.
         end: Offset just behind its last character.
-        tokens: Length in tokens.
+        tokens: Length in tokens, as counted within the document.
     """
 
     id: str
