@@ -36,11 +36,11 @@ def download_repository(
         InputError: No such repository or revision, no access, or no weights that are safe to read.
         RunError: Offline, or the network failed.
     """
-    from httpx import HTTPError
     from huggingface_hub import HfApi, constants, snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
+        HTTPError,  # type: ignore[attr-defined]  # the network library's own, whichever it is
         HFValidationError,
         LocalEntryNotFoundError,
         OfflineModeIsEnabled,

@@ -68,6 +68,7 @@ def llama_config(vocab_size: int):
         num_key_value_heads=KV_HEADS,
         max_position_embeddings=128,
         tie_word_embeddings=True,
+        rms_norm_eps=1e-5,
         bos_token_id=1,
         eos_token_id=0,
         pad_token_id=2,
