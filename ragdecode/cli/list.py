@@ -51,7 +51,7 @@ def _files(kind: str) -> list[tuple[str, str, str]]:
     from ragdecode.spec import catalogue
 
     rows = {}
-    for origin, root in (("app", Path.cwd()), ("catalogue", catalogue.catalogue_root())):
+    for origin, root in (("app", catalogue.current_folder()), ("catalogue", catalogue.catalogue_root())):
         if origin == "app" and root.resolve() == catalogue.catalogue_root():
             continue
         for name in catalogue.names_under(root, kind):

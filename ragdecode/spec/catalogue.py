@@ -6,6 +6,7 @@ import re
 from functools import cache
 from pathlib import Path
 
+from ragdecode.errors import InputError
 from ragdecode.spec.reference import FOLDERS
 
 #: What a name may look like; a name is never a path.
@@ -18,6 +19,18 @@ def catalogue_root() -> Path:
     package = Path(__file__).resolve().parent.parent
     shipped = package / "catalogue"
     return shipped if shipped.is_dir() else package.parent
+
+
+def current_folder() -> Path:
+    """Where the user is.
+
+    Raises:
+        InputError: The folder was removed meanwhile.
+    """
+    try:
+        return Path.cwd()
+    except OSError as error:
+        raise InputError("the current folder is gone", hint="change to a folder that exists") from error
 
 
 def file_of(root: Path, kind: str, name: str) -> Path | None:

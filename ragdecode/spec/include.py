@@ -34,7 +34,7 @@ class Inclusion:
 
 def label_of(path: Path) -> str:
     """A file as a user would name it: relative to the current folder if it is below it."""
-    here = Path.cwd()
+    here = catalogue.current_folder()
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 

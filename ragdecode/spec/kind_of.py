@@ -17,7 +17,7 @@ def kind_of(target: str) -> str:
     """The kind (a key of `FOLDERS`) of a file, or of a name as a command line gives it; pipelines if in doubt."""
     path = Path(target)
     if catalogue.NAME.fullmatch(target) and path.suffix not in (".yaml", ".yml"):
-        for root in (Path.cwd(), catalogue.catalogue_root()):
+        for root in (catalogue.current_folder(), catalogue.catalogue_root()):
             for kind in FOLDERS:
                 if catalogue.file_of(root, kind, target) is not None:
                     return kind

@@ -107,7 +107,7 @@ def _load(kind: str, target: str | Path, overrides: Sequence[str]) -> LoadedDocu
 
     file, label = find_target(kind, target)
     root = app_root(file)
-    here = Path.cwd()
+    here = catalogue.current_folder()
     sets = parse_overrides(overrides, Source(LABEL, here, root, (file,)))
     tree = open_file(file, root, label=label)
     if isinstance(tree, Scalar) and tree.value is None:
@@ -138,7 +138,7 @@ def find_target(kind: str, target: str | Path) -> tuple[Path, str]:
     path = Path(target)
     is_name = isinstance(target, str) and catalogue.NAME.fullmatch(text) is not None
     if is_name and path.suffix not in (".yaml", ".yml"):
-        own = catalogue.file_of(Path.cwd(), kind, text)
+        own = catalogue.file_of(catalogue.current_folder(), kind, text)
         found = own or catalogue.find(kind, text)
         if found is not None:
             return found, label_of(found)
@@ -152,11 +152,11 @@ def find_target(kind: str, target: str | Path) -> tuple[Path, str]:
     if is_folder:
         raise SpecError([Problem("this is a folder; expected a YAML file", text, hint=_files_in(path))])
     if is_name and path.suffix not in (".yaml", ".yml"):
-        known = sorted({*catalogue.names(kind), *catalogue.names_under(Path.cwd(), kind)})
+        known = sorted({*catalogue.names(kind), *catalogue.names_under(catalogue.current_folder(), kind)})
         message = f"no file of that path, and no {text}.yaml in {FOLDERS[kind]}/ here or in the catalogue"
         raise SpecError([Problem(message, text, hint=did_you_mean(text, known))])
     near = did_you_mean(path.name, sorted(item.name for item in path.parent.glob("*.y*ml")))
-    hint = near if near and near.startswith("did") else f"the current folder is {Path.cwd()}"
+    hint = near if near and near.startswith("did") else f"the current folder is {catalogue.current_folder()}"
     raise SpecError([Problem("no such file", text, hint=hint)])
 
 

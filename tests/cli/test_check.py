@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from ragdecode.cli.check import command
+from ragdecode.errors import InputError
 
 
 @pytest.fixture
@@ -85,3 +86,14 @@ def test_a_mistake_shows_no_traceback_and_exits_with_2(tmp_path):
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: p.yaml:2: not valid YAML")
     assert "Traceback" not in done.stderr
+
+
+def test_a_removed_folder_is_said(run, tmp_path, monkeypatch):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    result = run("plain")
+    assert isinstance(result.exception, InputError)
+    assert "the current folder is gone" in result.exception.message
+    monkeypatch.chdir(tmp_path)
