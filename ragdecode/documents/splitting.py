@@ -36,6 +36,7 @@ def split(document: Document, source: str, spec: SplitSpec, token_offsets: Token
     """
     text = document.text
     table = TokenTable(text, token_offsets)
+    headings = _Headings(document)
     passages: list[Passage] = []
     for section in _sections(document, spec, table):
         for start, end in _windows(text, _units(text, section, spec.tokens, table), spec, table):
@@ -52,7 +53,7 @@ def split(document: Document, source: str, spec: SplitSpec, token_offsets: Token
                     text=inner,
                     source=source,
                     page=_page(document, first),
-                    heading=_heading_path(document, first, last),
+                    heading=headings.path(first, last),
                     start=first,
                     end=last,
                     tokens=table.count(first, last),
@@ -122,18 +123,28 @@ def _page(document: Document, offset: int) -> int | None:
     return document.pages[at - 1].number if at else None
 
 
-def _heading_path(document: Document, start: int, end: int) -> str:
-    """Headings above the passage's first body text (so a title with its first section counts as that section)."""
-    at = bisect_right(document.headings, start, key=lambda heading: heading.start)
-    position = start
-    for heading in document.headings[max(0, at - 1) :]:
-        if heading.start >= end or document.text[position : heading.start].strip():
-            break
-        position = max(position, min(heading.end, end))
-        at = max(at, bisect_right(document.headings, heading.start, key=lambda item: item.start))
-    path: list[Heading] = []
-    for heading in document.headings[:at]:
-        while path and path[-1].level >= heading.level:
-            path.pop()
-        path.append(heading)
-    return " > ".join(heading.text for heading in path)
+class _Headings:
+    """Finds the headings above a place."""
+
+    def __init__(self, document: Document) -> None:
+        self.text = document.text
+        self.headings = document.headings
+        self.starts = [heading.start for heading in document.headings]
+        self.paths = [""]  # by number of headings passed
+        open_: list[Heading] = []
+        for heading in document.headings:
+            while open_ and open_[-1].level >= heading.level:
+                open_.pop()
+            open_.append(heading)
+            self.paths.append(" > ".join(item.text for item in open_))
+
+    def path(self, start: int, end: int) -> str:
+        """Headings above the first body text in a passage: a title with its first section counts as that section."""
+        passed = bisect_right(self.starts, start)
+        position = max(start, min(self.headings[passed - 1].end, end)) if passed else start
+        while passed < len(self.headings) and self.starts[passed] < end:
+            if self.text[position : self.starts[passed]].strip():
+                break
+            position = max(position, min(self.headings[passed].end, end))
+            passed += 1
+        return self.paths[passed]

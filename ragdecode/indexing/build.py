@@ -10,10 +10,10 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ragdecode import __version__
 from ragdecode.documents.reader import readers_by_suffix
 from ragdecode.documents.tokens import TokenOffsets
 from ragdecode.documents.walk import Found, Skipped, walk
@@ -22,7 +22,7 @@ from ragdecode.indexing import manifest as manifests
 from ragdecode.indexing.collecting import Collector, Earlier
 from ragdecode.indexing.continuing import continuable, same_spec, untouched
 from ragdecode.indexing.manifest import DataEntry, Manifest, StoreEntry
-from ragdecode.indexing.passages import PassageTable, PassageWriter
+from ragdecode.indexing.passages import LINES, PassageTable, PassageWriter
 from ragdecode.indexing.report import BuildReport, StageReport
 from ragdecode.indexing.store import BuildContext, Built, Encoders, Previous, Progress
 from ragdecode.indexing.workspace import disk_errors, exclusive, next_folder, sweep
@@ -116,9 +116,9 @@ class _Build:
         working.rename(self.target / name)
         manifest = Manifest(
             format=manifests.FORMAT,
-            version=__version__,
+            version=version("ragdecode"),
             folder=name,
-            content=self._content(collector, data),
+            content=self._content(collector, stores, data),
             spec=self.spec.model_dump(mode="json"),
             tokenizer=self.tokenizer,
             passages=len(table),
@@ -185,11 +185,12 @@ class _Build:
     def _same_models(self, old: Manifest) -> bool:
         return all(part.build().current(old.stores[part.name].facts, self.encoders) for part in self.spec.stores)
 
-    def _content(self, collector: Collector, data: dict[str, DataEntry]) -> str:
+    def _content(self, collector: Collector, stores: dict[str, StoreEntry], data: dict[str, DataEntry]) -> str:
+        """Vectors are left out: their last bits depend on which texts were embedded together."""
         described = self.spec.model_dump(mode="json", exclude={"description": True, "corpus": {"path"}})
         files = [[entry.source, entry.sha256] for entry in collector.files]
-        hashes = {name: entry.sha256 for name, entry in data.items()}
-        everything = json.dumps([described, self.tokenizer, files, hashes], sort_keys=True)
+        facts = {name: entry.facts for name, entry in stores.items()}
+        everything = json.dumps([described, self.tokenizer, files, facts, data[LINES].sha256], sort_keys=True)
         return hashlib.sha256(everything.encode()).hexdigest()
 
     def _named(self) -> str | None:

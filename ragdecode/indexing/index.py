@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from ragdecode.indexing.passages import PassageTable
 from ragdecode.indexing.store import Encoders, Searcher
 from ragdecode.spec.index import IndexSpec
 from ragdecode.spec.part import PartKind
+
+#: a build may replace the data between our look at the manifest and that at the data: look again
+_LOOKS = 3
 
 
 def open_index(
@@ -37,11 +41,10 @@ def open_index(
         InputError: There is no index, or it was built from another spec or tokenizer.
         RunError: It is damaged or of another format.
     """
-    try:
-        return _open(path, spec, encoders, tokenizer_fingerprint)
-    except RunError:
-        # a build may have replaced the data between our look at the manifest and at the data: look once more
-        return _open(path, spec, encoders, tokenizer_fingerprint)
+    for _ in range(_LOOKS - 1):
+        with suppress(RunError):
+            return _open(path, spec, encoders, tokenizer_fingerprint)
+    return _open(path, spec, encoders, tokenizer_fingerprint)
 
 
 def _open(path: Path, spec: IndexSpec | None, encoders: Encoders | None, tokenizer: str | None) -> Index:
@@ -151,6 +154,10 @@ class Index:
                 )
             part = PartKind("store").validate({store: entry.settings})
             folder = self.path / self.manifest.folder / "stores" / store
+            if not folder.is_dir():
+                raise RunError(
+                    f"the index {str(self.path)!r} has been rebuilt since it was opened", hint="open it again"
+                )
             try:
                 self._searchers[store] = part.build().open(folder, entry.facts, self._encoders or _no_encoders)
             except (OSError, ValueError, KeyError, EOFError) as error:

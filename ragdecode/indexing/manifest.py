@@ -67,7 +67,7 @@ class Manifest(Settings):
     folder: str = Field(pattern=r"^data-[0-9]+$")
     """Folder of the data files, beside the manifest."""
     content: str
-    """Hash over all that the index answers from; equal for equal corpora, specs and models."""
+    """Hash over spec, models, files and passages; equal for equal corpora, specs and models."""
     spec: dict[str, Any]
     tokenizer: str
     """Fingerprint of the tokenizer that counted."""

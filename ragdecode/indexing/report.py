@@ -34,7 +34,7 @@ class BuildReport:
     """Outcome of a build.
 
     Attributes:
-        content: Hash over all that the index answers from.
+        content: Hash over spec, models, files and passages: equal for indexes that answer alike.
         files: Files in the index.
         passages: Passages in the index.
         tokens: Tokens in them, overlaps counted twice.

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -152,3 +153,43 @@ def test_passage_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 def test_errors_have_one_root(tmp_path: Path) -> None:
     with pytest.raises(RagDecodeError):
         open_index(tmp_path)
+
+
+def test_readers_are_not_disturbed_by_builds(built: tuple[IndexSpec, Path], tmp_path: Path) -> None:
+    spec, target = built
+    early, late = opened(target), opened(target)
+    expected = early.search("bm25", ["blue"], 4)
+    put(tmp_path / "docs", {"new.txt": "A blue whale."})
+    build(spec, target)
+    assert early.search("bm25", ["blue"], 4) == expected, "an open index stays as it was"
+    assert len(early.passages[0].text) > 0
+    with pytest.raises(RunError, match=r"rebuilt since it was opened(.|\n)*open it again"):
+        late.search("bm25", ["blue"], 4)
+    assert len(opened(target).search("bm25", ["blue"], 4)[0]) == 3
+
+
+def test_an_index_can_be_opened_at_any_moment_of_a_build(built: tuple[IndexSpec, Path], tmp_path: Path) -> None:
+    spec, target = built
+    done = threading.Event()
+    failures: list[Exception] = []
+    opens = 0
+
+    def read() -> None:
+        nonlocal opens
+        while not done.is_set():
+            try:
+                index = opened(target)
+                assert len(list(index.passages)) >= 4
+                opens += 1
+            except Exception as error:
+                failures.append(error)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for number in range(8):
+        put(tmp_path / "docs", {"new.txt": f"Text number {number}."})
+        build(spec, target)
+    done.set()
+    reader.join()
+    assert failures == []
+    assert opens > 0

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 VECTORS, HASHES = "vectors.npy", "hashes.npy"
 #: passages given to the encoder at once
-BATCH = 256
+BATCH = 64
 
 
 class FaissSettings(Settings):
@@ -53,7 +53,7 @@ class FaissStore:
         old, known = _known(context.previous, encoder)
         place: dict[bytes, int] = {}  # content hash -> row of this build that holds, or will hold, its vector
         copies: list[tuple[int, int]] = []
-        waiting: list[int] = []
+        waiting: list[tuple[int, int]] = []
         reused = 0
         for row, passage in enumerate(passages):
             content = passage.content_hash
@@ -66,8 +66,9 @@ class FaissStore:
                 vectors[row] = old[known[content]]
                 reused += 1
             else:
-                waiting.append(row)
-        for done, rows in _batches(waiting):
+                waiting.append((len(passage.text), row))
+        waiting.sort(reverse=True)  # texts of like length together: less padding
+        for done, rows in _batches([row for _, row in waiting]):
             vectors[rows] = _unit(encoder.encode([passages[row].text for row in rows]))
             context.progress("faiss", done, len(waiting))
         for row, original in copies:
