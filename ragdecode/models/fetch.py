@@ -8,7 +8,7 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ragdecode import __version__
+from ragdecode.version import __version__
 from ragdecode.errors import InputError
 from ragdecode.models.gguf import convert_gguf, require_gguf
 from ragdecode.models.progress import Progress

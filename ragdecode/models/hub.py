@@ -37,10 +37,10 @@ def download_repository(
         RunError: Offline, or the network failed.
     """
     from huggingface_hub import HfApi, constants, snapshot_download
+    from huggingface_hub import errors as hub_errors
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
-        HTTPError,  # type: ignore[attr-defined]  # the network library's own, whichever it is
         HFValidationError,
         LocalEntryNotFoundError,
         OfflineModeIsEnabled,
@@ -54,6 +54,8 @@ def download_repository(
             f"{source.repo} is not on this machine, and HF_HUB_OFFLINE forbids to fetch it",
             hint="unset HF_HUB_OFFLINE, or name a folder with the weights (source: {path: ...})",
         )
+    # the error of the HTTP library that the hub's client is built on, which depends on its version
+    network_error: type[Exception] = hub_errors.HTTPError  # type: ignore[attr-defined]
     # a token left out means the one of the user's own login, if there is one
     token = None if source.token is None else source.token.get_secret_value()
     stage = f"fetch {source.repo}"
@@ -97,7 +99,7 @@ def download_repository(
         raise InputError(f"not a repository name: {source.repo!r}", hint="expected owner/name") from error
     except OfflineModeIsEnabled as error:
         raise RunError(f"cannot fetch {source.repo}: offline") from error
-    except (HfHubHTTPError, LocalEntryNotFoundError, HTTPError, ConnectionError, TimeoutError) as error:
+    except (HfHubHTTPError, LocalEntryNotFoundError, network_error, ConnectionError, TimeoutError) as error:
         raise RunError(
             f"cannot fetch {source.repo}: {_first_line(error)}", hint="check the network and try again"
         ) from error

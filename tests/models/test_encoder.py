@@ -12,7 +12,27 @@ from ragdecode.models.cross_encoder import load_cross_encoder
 from ragdecode.models.encoder import load_encoder
 from tests.models import tiny
 
-WORDS = "[PAD] [UNK] [CLS] [SEP] the capital of france is paris and rome italy a passage question ##s . ?".split()
+WORDS = [
+    "[PAD]",
+    "[UNK]",
+    "[CLS]",
+    "[SEP]",
+    "the",
+    "capital",
+    "of",
+    "france",
+    "is",
+    "paris",
+    "and",
+    "rome",
+    "italy",
+    "a",
+    "passage",
+    "question",
+    "##s",
+    ".",
+    "?",
+]
 TEXTS = [
     "the capital of france",
     "",

@@ -32,7 +32,7 @@ class FakeHub:
         self.cut: set[str] = set()
         self.requests: list[str] = []
 
-    def handler(self) -> type[BaseHTTPRequestHandler]:
+    def handler(self) -> type[BaseHTTPRequestHandler]:  # noqa: C901
         outer = self
 
         class Handler(BaseHTTPRequestHandler):

@@ -107,10 +107,13 @@ CHATS = [
 ]
 TEMPLATES = [
     tiny.TEMPLATE,
-    "{{ bos_token }}{%- for m in messages %}\n  {% if m.role == 'user' %}\n    [{{ m.content | tojson }}]\n  {% endif %}\n{% endfor %}",
-    "{% set ns = namespace(n=0) %}{% for m in messages %}{% set ns.n = ns.n + 1 %}{% if ns.n > 1 %}{% break %}{% endif %}"
+    "{{ bos_token }}{%- for m in messages %}\n  "
+    "{% if m.role == 'user' %}\n    [{{ m.content | tojson }}]\n  {% endif %}\n{% endfor %}",
+    "{% set ns = namespace(n=0) %}{% for m in messages %}"
+    "{% set ns.n = ns.n + 1 %}{% if ns.n > 1 %}{% break %}{% endif %}"
     "{{ m.content }}{% endfor %}{{ ns.n }}{{ dict(a=1)['a'] }}",
-    "{% for m in messages %}{% generation %}{% set x = m.content %}{{ x }}{% endgeneration %}{{ x }}{% endfor %}{{ strftime_now('%Y') }}",
+    "{% for m in messages %}{% generation %}{% set x = m.content %}{{ x }}{% endgeneration %}"
+    "{{ x }}{% endfor %}{{ strftime_now('%Y') }}",
     "{% if add_generation_prompt %}{{ {'b': 1, 'a': 'é'} | tojson(indent=2) }}{% endif %}{{ tools is none }}",
 ]
 
