@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ragdecode.version import __version__
+
 if TYPE_CHECKING:
     from ragdecode.pipeline.pipeline import Pipeline
 
-__version__ = "0.1.0"
 __all__ = ["Pipeline", "__version__"]
 
 

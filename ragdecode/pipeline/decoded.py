@@ -33,7 +33,7 @@ class Decoded:
         return self.result.text
 
     def to_json(self) -> dict[str, Any]:
-        """The line that ``decode`` writes; ``logprobs`` are the composed ones, one a token (null for minus infinity)."""
+        """The line that ``decode`` writes; ``logprobs`` are the composed ones, null for minus infinity."""
         result = self.result
         seconds = Seconds(prefill=result.stats.prefill_seconds, decode=result.stats.decode_seconds)
         stats = stats_json(result.stats, seconds, result.monitors) | {"finish_reason": result.finish_reason}

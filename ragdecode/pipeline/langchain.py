@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.utils import AddableDict
@@ -64,10 +64,7 @@ class PipelineRunnable(Runnable[Input, dict[str, Any]]):
         def answers(many: list[Input]) -> list[dict[str, Any] | Exception]:
             return exhaust(self._all_steps(many, return_exceptions))
 
-        return cast(
-            list[dict[str, Any]],
-            self._batch_with_config(answers, inputs, config, return_exceptions=return_exceptions),
-        )
+        return self._batch_with_config(answers, inputs, config, return_exceptions=return_exceptions)
 
     def stream(self, input: Input, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[dict[str, Any]]:
         """Answer one question piece by piece."""
@@ -99,10 +96,7 @@ class PipelineRunnable(Runnable[Input, dict[str, Any]]):
         async def answers(many: list[Input]) -> list[dict[str, Any] | Exception]:
             return await exhaust_in_thread(lambda: self._all_steps(many, return_exceptions))
 
-        return cast(
-            list[dict[str, Any]],
-            await self._abatch_with_config(answers, inputs, config, return_exceptions=return_exceptions),
-        )
+        return await self._abatch_with_config(answers, inputs, config, return_exceptions=return_exceptions)
 
     async def astream(
         self, input: Input, config: RunnableConfig | None = None, **kwargs: Any

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from ragdecode.errors import InputError
 from ragdecode.models.progress import Progress, silent
@@ -78,8 +78,7 @@ class PipelineModels:
             InputError: Weights are not there, or a view's model has another vocabulary.
             RunError: Weights are damaged, or fetching failed.
         """
-        with self.loading():
-            return self._causal
+        return cast("dict[str, CausalModel]", self._opened("_causal"))
 
     @property
     def backends(self) -> dict[str, Backend]:
@@ -89,14 +88,12 @@ class PipelineModels:
             InputError: The chosen backend cannot run a model.
             RunError: There is not enough memory.
         """
-        with self.loading():
-            return self._backends
+        return cast("dict[str, Backend]", self._opened("_backends"))
 
     @property
     def engine(self) -> SharedEngine:
         """The engine over all models."""
-        with self.loading():
-            return self._engine
+        return cast("SharedEngine", self._opened("_engine"))
 
     @property
     def windows(self) -> dict[str, int]:
@@ -109,6 +106,13 @@ class PipelineModels:
     def vocab_size(self) -> int:
         """Tokens that every model knows (V without padding rows)."""
         return min(model.vocab_size for model in self.causal.values())
+
+    def _opened(self, name: str) -> Any:
+        """A cached property; only its first reading counts as loading."""
+        if name in self.__dict__:
+            return self.__dict__[name]
+        with self.loading():
+            return getattr(self, name)
 
     def close(self) -> None:
         """Let go of weights and caches."""

@@ -71,7 +71,7 @@ class PassageSource:
             InputError: The corpus is empty or cannot be read, or weights are missing.
             RunError: The index cannot be written.
         """
-        if not self.empty:
+        if not self.empty and "_chain" not in self.__dict__:
             with self._lock, self._models.loading():
                 _ = self._chain
 

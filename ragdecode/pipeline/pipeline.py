@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -34,6 +36,7 @@ from ragdecode.spec.load import LoadedPipeline, load_pipeline
 if TYPE_CHECKING:
     from langchain_core.documents import Document
 
+    from ragdecode.models.causal import CausalModel
     from ragdecode.models.tokenizer import Tokenizer
 
 
@@ -233,6 +236,27 @@ class Pipeline:
                     yield done.pop(upcoming)
                     upcoming += 1
 
+    def prepare(self, request: DecodeRequest, *, alternatives: int = 0) -> Prepared:
+        """What the engine would be asked for a request; loads the model.
+
+        Raises:
+            InputError: It does not fit, or lacks a view.
+        """
+        self._check_open()
+        return self._preparer.line(request, alternatives=alternatives)
+
+    def run(self, request: Request) -> Generator[engine.Event, None, None]:
+        """The engine's events for a request as `prepare` made it."""
+        self._check_open()
+        yield from self._models.engine.run([request])
+
+    def undrafted(self) -> Pipeline:
+        """This pipeline without its drafters, over the same models and index; not to be closed on its own."""
+        other = copy.copy(self)
+        other._parts = replace(self._parts, drafters=())
+        other.__dict__.pop("_preparer", None)
+        return other
+
     def close(self) -> None:
         """Let go of models and index; what is in flight must be done or closed before."""
         self._closed = True
@@ -252,6 +276,15 @@ class Pipeline:
     def headline(self) -> str:
         """The pipeline in one line."""
         return headline(self._spec)
+
+    @property
+    def model(self) -> CausalModel:
+        """Its own language model, without the weights that the engine holds.
+
+        Raises:
+            InputError: The model is not on this machine.
+        """
+        return self._models.main
 
     @property
     def tokenizer(self) -> Tokenizer:

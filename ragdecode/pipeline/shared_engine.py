@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Generator, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -90,7 +91,8 @@ class SharedEngine:
             owners = {id(inbox): inbox for inbox in self._inboxes.values()}
             for inbox in owners.values():
                 inbox.failure = error
-            self._cancel(list(self._inboxes))
+            with suppress(Exception):  # the first error is the one to tell
+                self._cancel(list(self._inboxes))
             raise
         for event in events:
             if (owner := self._inboxes.get(event.request)) is not None:
