@@ -25,11 +25,12 @@ def show_progress(title: str) -> Iterator[Progress]:
 
 def _lines(title: str) -> Progress:
     shown: list[str] = []
+    stream = sys.stderr  # pinned, see below
 
     def report(stage: str, done: int, total: int) -> None:
         if shown[-1:] != [stage]:
             shown.append(stage)
-            click.echo(f"{title}: {stage}", err=True)
+            click.echo(f"{title}: {stage}", file=stream)
 
     return report
 

@@ -164,3 +164,15 @@ def test_a_terminal_gets_bars_on_stderr(monkeypatch, capsys):
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "unpack" in captured.err
+
+
+def test_lines_elsewhere_are_shown_although_stderr_is_redirected_meanwhile(capsys):
+    import contextlib
+    import io
+
+    from ragdecode.cli.progress import show_progress
+
+    with show_progress("mine") as progress, contextlib.redirect_stderr(io.StringIO()):
+        progress("convert", 0, 2)
+        progress("convert", 1, 2)
+    assert capsys.readouterr().err == "mine: convert\n"
