@@ -170,7 +170,7 @@ def _head_reads(model: PreTrainedModel, wanted: torch.Tensor) -> Iterator[list[t
         read.append(states.reshape(-1, states.shape[-1]).index_select(0, wanted)[None])
         return (read[-1],)
 
-    head: torch.nn.Module = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    head: torch.nn.Module = model.get_output_embeddings()
     handle = head.register_forward_pre_hook(gather)
     try:
         yield read

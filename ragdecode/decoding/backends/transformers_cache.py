@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from transformers.cache_utils import Cache, DynamicLayer
@@ -42,7 +42,7 @@ class SlotLayer(DynamicLayer):
     """One layer's keys and values, in slots."""
 
     def __init__(self, placement: Placement) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.placement = placement
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
@@ -110,7 +110,7 @@ class Arena:
     @property
     def layers(self) -> Sequence[SlotLayer]:
         """The layers that exist so far."""
-        return self.cache.layers
+        return cast("Sequence[SlotLayer]", self.cache.layers)
 
     def open(self, capacity: int) -> int:
         """Reserve a row of ``capacity`` slots and return its number, the lowest that is free.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 
@@ -131,7 +131,8 @@ def _disagreement(backend: TransformersBackend, plan: MaskPlan) -> str | None:
 def _tokens(backend: TransformersBackend) -> list[int]:
     """Some random token ids, the same each time."""
     generator = torch.Generator().manual_seed(20)
-    size = int(backend.model.get_input_embeddings().weight.shape[0])
+    embedding = cast("torch.nn.Embedding", backend.model.get_input_embeddings())
+    size = embedding.weight.shape[0]
     return [int(token) for token in torch.randint(0, size, (21,), generator=generator)]
 
 
