@@ -1,0 +1,1 @@
+"""Decoding speed of a pipeline against others, in one process, on the same prompts."""
