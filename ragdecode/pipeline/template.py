@@ -100,7 +100,7 @@ class PromptTemplate:
         except (TemplateError, TypeError, ValueError, ArithmeticError, AttributeError, LookupError) as error:
             raise InputError(
                 f"the prompt's messages[{place}].content cannot be rendered: {error}",
-                hint="there are question, history, and passages (text, source, rank, score), of which there may be none",
+                hint="there are question, history and passages (text, source, rank, score; perhaps none)",
             ) from error
 
 

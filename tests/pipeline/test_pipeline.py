@@ -150,7 +150,7 @@ def test_evidence_that_does_not_fit_is_cut_alike_in_all_views(make):
     text = answer.passages[0].text
     assert len(answer.passages) == 1
     assert text < "word " * 2000
-    assert f"Context:\n{text}\n" in answer.prompts[TARGET]
+    assert f"[1] {text}\n" in answer.prompts[TARGET]
     assert f"user\n{text}<|im_end|>" in answer.prompts["other"]
     assert answer.stats.prompt_tokens > tiny_app.WINDOW - 8 - 20
     assert "passage 1 was cut" in answer.notes[0]
