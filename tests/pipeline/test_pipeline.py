@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import jsonschema
 import pytest
 
+from ragdecode.decoding.monitor import Monitor, Retrieve
 from ragdecode.decoding.request import TARGET
 from ragdecode.errors import InputError, RunError
 from ragdecode.pipeline.passage import Passage
@@ -15,6 +18,8 @@ from ragdecode.pipeline.pipeline import Pipeline
 from ragdecode.pipeline.question import Question
 from ragdecode.pipeline.request import DecodeRequest
 from ragdecode.pipeline.turn import Turn
+from ragdecode.spec.settings import NoSettings
+from ragdecode.spec.view_plan import step_cost
 from tests.pipeline import tiny_app
 from tests.pipeline.test_answering import ANSWER
 
@@ -169,6 +174,81 @@ def test_questions_that_cannot_be_asked(make):
     with pytest.raises(InputError, match="empty"):
         pipeline.batch(["Why?", ""])
     assert pipeline.ask("Why?").answer  # and it goes on
+
+
+def test_broken_text_is_refused(make):
+    pipeline = make()
+    broken = "caf\udce9"
+    for question, history, passages, what in (
+        (broken, [], ["x"], "the question"),
+        ("Why?", [Turn("user", broken)], ["x"], "a message of the history"),
+        ("Why?", [], ["x", broken], "passage 2"),
+    ):
+        with pytest.raises(InputError, match=f"{what} is not valid text: half of a surrogate pair at character 3"):
+            pipeline.ask(question, history, passages=passages)
+
+
+def test_no_room_for_an_answer_is_refused(make):
+    with pytest.raises(InputError, match="window of 1024 less max_new_tokens 5000 leaves 0"):
+        make({"max_new_tokens": 5000}).ask("Why?", passages=EVIDENCE)
+
+
+def test_threads_share_a_pipeline(make):
+    pipeline = make({"rule": ["cad"], "draft": ["prompt_lookup"]}, search=True)
+    expected = {question: pipeline.ask(question).token_ids for question in QUESTIONS}
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(pipeline.ask, QUESTIONS * 3))
+    assert [answer.token_ids for answer in answers] == [expected[question] for question in QUESTIONS * 3]
+
+
+def test_the_work_stays_within_what_explain_promises(make):
+    pipeline = make({"rule": ["cad"], "draft": ["prompt_lookup"], "max_new_tokens": 16, "max_draft_nodes": 4})
+    cost = step_cost(pipeline.loaded.spec)
+    backend = pipeline._models.backends["main"]
+    forward, passes = backend.forward, []
+
+    def counting(segments, **kwargs):
+        passes.append([len(segment.tokens) for segment in segments])
+        return forward(segments, **kwargs)
+
+    backend.forward = counting
+    stats = pipeline.ask("Why?", passages=EVIDENCE).stats
+    assert (len(passes), sum(map(len, passes))) == (stats.forward_passes, stats.forward_rows)
+    assert all(len(rows) <= cost.rows == 2 for rows in passes)
+    assert all(max(rows) <= cost.nodes + 4 for rows in passes[1:])  # and what the last step accepted
+    assert len(passes) <= stats.new_tokens + 1
+
+
+def test_a_monitor_may_retrieve_again(make):
+    class Again(Monitor):
+        part_name = "again"
+
+        def start(self, request):
+            return self
+
+        def observe(self, token):
+            self.seen = getattr(self, "seen", 0) + 1
+            return Retrieve("the cheese of Morvan") if self.seen == 3 else None
+
+        def rewind(self, length):
+            pass
+
+        def record(self):
+            return {"seen": self.seen, "least": float("-inf")}
+
+    pipeline = make(search=True)
+    pipeline._parts = replace(pipeline._parts, monitors=[Again(NoSettings())])
+    events = list(pipeline.stream("Who built the bridge of Tollin?"))
+    answer = events[-1].answer
+    assert [event.action for event in events if event.kind == "action"] == ["retrieve"]
+    assert answer.passages[0].source == "cheese.md"
+    assert "bridge.md" in {passage.source for passage in answer.passages}
+    assert [passage.rank for passage in answer.passages] == list(range(1, len(answer.passages) + 1))
+    assert "hay and thunder" in answer.prompts[TARGET]
+    assert "retrieved again for 'the cheese of Morvan'" in answer.notes
+    assert answer.to_json()["stats"]["monitors"]["again"]["least"] is None  # JSON knows no infinity
+    again = pipeline.ask("Who built the bridge of Tollin?", passages=answer.passages)
+    assert len(answer.token_ids) == len(again.token_ids) == 8
 
 
 def test_stop_strings_and_streaming_agree(make):
