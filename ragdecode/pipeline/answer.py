@@ -8,6 +8,7 @@ from typing import Any
 
 from ragdecode.decoding.request import Stats, TokenRecord
 from ragdecode.pipeline.passage import Passage
+from ragdecode.pipeline.plain_json import plain_json
 
 
 @dataclass(frozen=True)
@@ -121,4 +122,4 @@ def stats_json(stats: Stats, seconds: Seconds, monitors: Mapping[str, Any]) -> d
         "drafted": stats.drafted,
         "accepted": stats.accepted,
         "sources": stats.sources,
-    } | ({"monitors": dict(monitors)} if monitors else {})
+    } | ({"monitors": plain_json(monitors)} if monitors else {})

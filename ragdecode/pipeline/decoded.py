@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isfinite
 from typing import Any
 
 from ragdecode.decoding.request import Result
 from ragdecode.pipeline.answer import Seconds, stats_json
+from ragdecode.pipeline.plain_json import plain_json
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,6 @@ class Decoded:
             "id": result.id,
             "text": result.text,
             "token_ids": list(result.tokens),
-            "logprobs": [record.logprob if isfinite(record.logprob) else None for record in result.records],
+            "logprobs": plain_json([record.logprob for record in result.records]),
             "stats": stats,
         } | ({"notes": list(self.notes)} if self.notes else {})

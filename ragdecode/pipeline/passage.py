@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -39,19 +40,13 @@ class Passage:
             return Passage(f"p{rank}", "", value, rank=rank)
         if isinstance(value, Mapping):
             name = value.get("source") or value.get("title") or ""
-            score = value.get("score")
-            return Passage(
-                str(value.get("id") or f"p{rank}"),
-                str(name),
-                str(value["text"]),
-                float(score) if isinstance(score, (int, float)) else 0.0,
-                rank,
-            )
+            identity = str(value.get("id") or f"p{rank}")
+            return Passage(identity, str(name), str(value["text"]), _number(value.get("score")), rank)
         metadata = dict(value.metadata)
-        score = metadata.pop("score", 0.0)
+        score = metadata.pop("score", None)
         source = metadata.pop("source", "")
         identity = value.id or metadata.pop("id", None) or f"p{rank}"
-        return Passage(str(identity), str(source), value.page_content, float(score), rank, metadata)
+        return Passage(str(identity), str(source), value.page_content, _number(score), rank, metadata)
 
     def to_json(self) -> dict[str, Any]:
         """The passage as it stands in ``ask --json``."""
@@ -62,3 +57,8 @@ class Passage:
             "score": self.score,
             "rank": self.rank,
         }
+
+
+def _number(score: Any) -> float:
+    """A score as JSON can hold it; 0 where there is none."""
+    return float(score) if isinstance(score, (int, float)) and isfinite(score) else 0.0

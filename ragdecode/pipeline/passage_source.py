@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -91,7 +92,9 @@ class PassageSource:
             Query(question, tuple((turn.role, turn.content) for turn in history))
             for question, history in zip(questions, histories, strict=True)
         ]
-        with self._lock:
+        # Always in this order: a monitor that retrieves again comes here from within a step.
+        step = self._models.engine.lock if self._chain.needs_likelihood else nullcontext()
+        with step, self._lock:
             found = self._chain.retrieve(queries)
         return [
             [

@@ -45,8 +45,14 @@ class Question:
             raise InputError(f"expected the question as a string, found {type(text).__name__}")
         if not text.strip():
             raise InputError("the question is empty", hint="ask something")
+        earlier = turns(history)
         evidence = None if passages is None else tuple(_passages(passages))
-        return Question(text, turns(history), evidence)
+        _refuse_broken("the question", text)
+        for turn in earlier:
+            _refuse_broken("a message of the history", turn.content)
+        for passage in evidence or ():
+            _refuse_broken(f"passage {passage.rank}", passage.text)
+        return Question(text, earlier, evidence)
 
 
 def _passages(values: Iterable[Evidence]) -> Iterable[Passage]:
@@ -57,3 +63,11 @@ def _passages(values: Iterable[Evidence]) -> Iterable[Passage]:
             raise InputError(
                 f"passage {rank}: expected a string, an object with text, or a document, found {value!r:.80}"
             ) from error
+
+
+def _refuse_broken(what: str, text: str) -> None:
+    """Refuse what is no Unicode text, such as the bytes of another encoding on a command line."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError(f"{what} is not valid text: half of a surrogate pair at character {error.start}") from error

@@ -130,6 +130,6 @@ def _too_long(prompts: Mapping[str, Prompt], limits: Mapping[str, int], max_new_
     return InputError(
         f"the question is too long: with its prompt{'' if view == TARGET else f' in the view {view}'} it takes "
         f"{tokens} tokens; the model's window of {limit + max_new_tokens} less max_new_tokens {max_new_tokens} "
-        f"leaves {limit}",
+        f"leaves {max(0, limit)}",
         hint="shorten the question or lower decode.max_new_tokens",
     )

@@ -163,6 +163,24 @@ def _read(descriptor):
         return b""
 
 
+@pytest.mark.parametrize(("target", "told"), [("/dev/full", b"error: No space left on device\n"), (None, b"")])
+def test_stdout_that_cannot_be_written(app, target, told):
+    code = (
+        "from ragdecode.cli.main import main; import sys; sys.argv = ['ragdecode', 'ask', 'qa', 'q', '--json']; main()"
+    )
+    if target is None:  # a pipe whose reader has left
+        reader, writer = os.pipe()
+        os.close(reader)
+    else:
+        writer = os.open(target, os.O_WRONLY)
+    done = subprocess.run([sys.executable, "-c", code], stdout=writer, stderr=subprocess.PIPE, cwd=app, check=False)
+    os.close(writer)
+    assert done.returncode == 1
+    assert b"Traceback" not in done.stderr
+    assert b"Exception ignored" not in done.stderr
+    assert done.stderr.endswith(told)
+
+
 def test_importing_the_commands_is_quick():
     code = (
         "import sys; import ragdecode.cli.ask, ragdecode.cli.chat, ragdecode.cli.decode; "

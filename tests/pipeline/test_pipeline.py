@@ -10,7 +10,7 @@ from dataclasses import replace
 import jsonschema
 import pytest
 
-from ragdecode.decoding.monitor import Monitor, Retrieve
+from ragdecode.decoding.monitor import Monitor, MonitorSession, Retrieve
 from ragdecode.decoding.request import TARGET
 from ragdecode.errors import InputError, RunError
 from ragdecode.pipeline.passage import Passage
@@ -224,10 +224,13 @@ def test_a_monitor_may_retrieve_again(make):
         part_name = "again"
 
         def start(self, request):
-            return self
+            return Session()
+
+    class Session(MonitorSession):
+        seen = 0
 
         def observe(self, token):
-            self.seen = getattr(self, "seen", 0) + 1
+            self.seen += 1
             return Retrieve("the cheese of Morvan") if self.seen == 3 else None
 
         def rewind(self, length):
