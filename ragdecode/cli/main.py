@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
+from contextlib import suppress
 
 import click
 
@@ -53,6 +55,7 @@ def main() -> None:
     """Run the command line; exit 0 fine, 1 the run failed, 2 the input was wrong, 130 interrupted."""
     try:
         cli.main(standalone_mode=False)
+        sys.stdout.flush()
     except click.ClickException as error:
         error.show()
         sys.exit(2)
@@ -62,3 +65,14 @@ def main() -> None:
     except RagDecodeError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
+    except OSError as error:
+        _silence_stdout()
+        if not isinstance(error, BrokenPipeError):  # the reader has left: nothing to tell
+            click.echo(f"error: {error.strerror or error}", err=True)
+        sys.exit(1)
+
+
+def _silence_stdout() -> None:
+    """Keep the interpreter from writing the rest of stdout at its exit, and failing again."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
