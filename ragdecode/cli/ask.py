@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ragdecode.cli.open_pipeline import docs_option, open_pipeline, pipeline_argument, pull_option
+from ragdecode.cli.open_pipeline import docs_option, fetch_option, open_pipeline, pipeline_argument
 from ragdecode.cli.set_option import set_option
 from ragdecode.errors import InputError
 
@@ -35,7 +35,7 @@ _ALTERNATIVES = 5
     metavar="FILE.html",
     help="Write what was known when each token was chosen.",
 )
-@pull_option
+@fetch_option
 def command(
     pipeline: str,
     question: str,
@@ -43,14 +43,14 @@ def command(
     overrides: tuple[str, ...],
     as_json: bool,
     trace: Path | None,
-    pull: bool,
+    fetch: bool,
 ) -> None:
     """Answer QUESTION with PIPELINE, a YAML file or a name; sources follow the answer."""
     if not question.strip():
         raise InputError("the question is empty", hint='ragdecode ask PIPELINE "What is ...?"')
     if trace is not None and not trace.resolve().parent.is_dir():
         raise InputError(f"cannot write the trace {trace}: its folder does not exist", hint="make the folder first")
-    with open_pipeline(pipeline, overrides, docs=docs, fetch=pull) as (opened, progress):
+    with open_pipeline(pipeline, overrides, docs=docs, fetch=fetch) as (opened, progress):
         answer = _answer(opened, progress, question, as_json=as_json, trace=trace)
     if trace is not None:
         from ragdecode.pipeline.trace import write_trace

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ragdecode.cli.open_pipeline import docs_option, open_pipeline, pipeline_argument, pull_option
+from ragdecode.cli.open_pipeline import docs_option, fetch_option, open_pipeline, pipeline_argument
 from ragdecode.cli.set_option import set_option
 from ragdecode.errors import RagDecodeError
 
@@ -25,13 +25,13 @@ _COMMANDS = "/sources shows the last evidence, /clear forgets what was said, /qu
 @pipeline_argument
 @docs_option
 @set_option
-@pull_option
-def command(pipeline: str, docs: Path | None, overrides: tuple[str, ...], pull: bool) -> None:
+@fetch_option
+def command(pipeline: str, docs: Path | None, overrides: tuple[str, ...], fetch: bool) -> None:
     """Ask PIPELINE again and again; earlier turns go with each question.
 
     Questions are lines of stdin. /sources shows the last evidence, /clear forgets what was said, /quit ends.
     """
-    with open_pipeline(pipeline, overrides, docs=docs, fetch=pull) as (opened, progress):
+    with open_pipeline(pipeline, overrides, docs=docs, fetch=fetch) as (opened, progress):
         failed = _Chat(opened, progress).run()
     if failed:
         sys.exit(failed)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
-from ragdecode.cli.open_pipeline import open_pipeline, pipeline_argument, pull_option
+from ragdecode.cli.open_pipeline import fetch_option, open_pipeline, pipeline_argument
 from ragdecode.cli.set_option import set_option
 from ragdecode.errors import InputError, RunError
 
@@ -35,14 +35,14 @@ if TYPE_CHECKING:
     help="Write here instead of to stdout; grows as FILE.partial and gets its name when it is whole.",
 )
 @set_option
-@pull_option
-def command(pipeline: str, file: Path, out: Path | None, overrides: tuple[str, ...], pull: bool) -> None:
+@fetch_option
+def command(pipeline: str, file: Path, out: Path | None, overrides: tuple[str, ...], fetch: bool) -> None:
     """Decode requests that bring their own prompts or evidence; one JSON line for each, in order."""
     from ragdecode.pipeline.request_lines import read_requests
 
     if out is not None and not out.resolve().parent.is_dir():
         raise InputError(f"cannot write {out}: its folder does not exist", hint="make the folder first")
-    with open_pipeline(pipeline, overrides, fetch=pull) as (opened, progress):
+    with open_pipeline(pipeline, overrides, fetch=fetch) as (opened, progress):
         requests = read_requests(file, opened.needs)  # all lines are checked before any model loads
         with closing(opened.decode(requests)) as results:
             count = 0

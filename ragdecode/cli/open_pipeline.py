@@ -74,4 +74,4 @@ docs_option = click.option(
     metavar="DIR",
     help="Search these documents in the place of the pipeline's own.",
 )
-pull_option = click.option("--pull", is_flag=True, help="Fetch model weights that are not on this machine.")
+fetch_option = click.option("--pull", "fetch", is_flag=True, help="Fetch model weights that are not on this machine.")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
+from copy import copy
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -246,16 +246,24 @@ class Pipeline:
         return self._preparer.line(request, alternatives=alternatives)
 
     def run(self, request: Request) -> Generator[engine.Event, None, None]:
-        """The engine's events for a request as `prepare` made it."""
+        """The engine's own events for a request as `prepare` made it.
+
+        Raises:
+            RunError: Memory ran out.
+        """
         self._check_open()
-        yield from self._models.engine.run([request])
+        return self._models.engine.run([request])
 
     def undrafted(self) -> Pipeline:
-        """This pipeline without its drafters, over the same models and index; not to be closed on its own."""
-        other = copy.copy(self)
-        other._parts = replace(self._parts, drafters=())
-        other.__dict__.pop("_preparer", None)
-        return other
+        """The same pipeline without drafters, over the same models and index; it is closed with this one."""
+        twin = copy(self)
+        decode = self._spec.decode.model_copy(update={"draft": ()})
+        twin._spec = self._spec.model_copy(update={"decode": decode})
+        twin.loaded = replace(self.loaded, spec=twin._spec)
+        twin._parts = replace(self._parts, drafters=())
+        twin.needs = tuple(view for view in self.needs if view in twin._parts.needs)
+        twin.__dict__.pop("_preparer", None)
+        return twin
 
     def close(self) -> None:
         """Let go of models and index; what is in flight must be done or closed before."""

@@ -17,6 +17,8 @@ _WIDE_END = r"[。！？]+[”’」』）]*"
 #: ... or a paragraph's end, or a line's end before the next item of a list
 _LINE_END = r"\n\s*\n|\n(?=[ \t]*(?:[-*•–]|\d{1,3}[.)])\s)"
 _CANDIDATE = re.compile(f"{_WIDE_END}|{_END}|{_LINE_END}")
+#: every candidate holds one of these
+_MARKS = frozenset(".!?…\n。！？")
 _WORD_BEFORE = re.compile(r"[^\s(\[\"'“‘«]+$")
 _WORD_AFTER = re.compile(r"\s*[\"'“‘«(\[*_]*([^\s]*)")
 _ITEM_NUMBER = re.compile(r"[\s*_]*\d{1,3}")
@@ -97,6 +99,7 @@ class SentenceStream:
     def __init__(self) -> None:
         self._text = ""
         self._told: list[Sentence] = []
+        self._may_end = False  # whether the open part holds a mark that may end a sentence
 
     @property
     def text(self) -> str:
@@ -108,6 +111,9 @@ class SentenceStream:
         if not piece:
             return []
         self._text += piece
+        self._may_end = self._may_end or not _MARKS.isdisjoint(piece)
+        if not self._may_end:
+            return []
         start = self._told[-1].end if self._told else 0
         open_ones = split_sentences(self._text, start)
         certain: list[Sentence] = []
@@ -118,12 +124,15 @@ class SentenceStream:
                 break
             certain.append(sentence)
         self._told += certain
+        if certain:
+            self._may_end = not _MARKS.isdisjoint(self._text[certain[-1].end :])
         return certain
 
     def retract(self, characters: int) -> None:
         """Go back to the first ``characters`` characters."""
         self._text = self._text[:characters]
         self._told = [sentence for sentence in self._told if sentence.end <= characters]
+        self._may_end = True
 
     def finish(self) -> list[Sentence]:
         """The sentences not yet told, now that the text is whole."""

@@ -112,7 +112,9 @@ def _beginning(text: str, fits: Callable[[str], bool], limit: int) -> str:
         middle = (good + bad) // 2
         good, bad = (middle, bad) if fits(text[:middle]) else (good, middle)
     part = text[:good]
-    at_word = part.rsplit(maxsplit=1)[0] if good < len(text) and not text[good].isspace() and " " in part else part
+    words = part.split()
+    inside = good < len(text) and not (text[good].isspace() or part[-1:].isspace())
+    at_word = part[: part.rfind(words[-1])] if inside and len(words) > 1 else part
     for choice in (at_word.rstrip(), part):
         if choice and fits(choice):
             return choice

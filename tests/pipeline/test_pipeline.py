@@ -94,6 +94,26 @@ def test_drafting_changes_no_token(make):
         assert plain.ask(question, passages=EVIDENCE).token_ids == drafted.ask(question, passages=EVIDENCE).token_ids
 
 
+def test_the_undrafted_twin_shares_models_and_answers_alike(make):
+    pipeline = make({"rule": ["cad"], "draft": ["prompt_lookup"], "max_new_tokens": 24})
+    twin = pipeline.undrafted()
+    drafted, plain = pipeline.ask("Why?", passages=EVIDENCE), twin.ask("Why?", passages=EVIDENCE)
+    assert drafted.token_ids == plain.token_ids
+    assert (drafted.stats.drafted > 0, plain.stats.drafted) == (True, 0)
+    assert plain.seconds.load == 0
+    assert twin.headline == "decode[cad]"
+    assert (pipeline.headline, twin.model) == ("decode[cad + prompt_lookup]", pipeline.model)
+
+
+def test_a_line_can_be_prepared_and_run_alone(make):
+    pipeline = make()
+    line = DecodeRequest("a", prompts={TARGET: "abc"})
+    (decoded,) = pipeline.decode([line])
+    events = list(pipeline.run(pipeline.prepare(line, alternatives=2).request))
+    assert events[-1].result.tokens == decoded.result.tokens
+    assert len(events[-1].result.records[0].alternatives) == 2
+
+
 def test_without_passages_the_contrast_is_dropped_and_noted(make):
     contrast, plain = make({"rule": ["cad"]}), make()
     answer = contrast.ask("Why?", passages=[])
