@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ragdecode.cli.open_pipeline import open_pipeline, pipeline_argument, pull_option
+from ragdecode.cli.open_pipeline import fetch_option, open_pipeline, pipeline_argument
 from ragdecode.cli.set_option import set_option
 
 _OTHERS = "ragdecode-nodraft,hf-greedy,hf-prompt-lookup"
@@ -43,7 +43,7 @@ _COLUMNS = {
 @click.option("--limit", type=click.IntRange(min=1), help="Use only the first prompts.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @set_option
-@pull_option
+@fetch_option
 def command(
     pipeline: str,
     file: Path,
@@ -53,7 +53,7 @@ def command(
     limit: int | None,
     as_json: bool,
     overrides: tuple[str, ...],
-    pull: bool,
+    fetch: bool,
 ) -> None:
     """Compare the decoding speed of PIPELINE with others on the same prompts.
 
@@ -67,7 +67,7 @@ def command(
     names = contender_names(against)
     if max_new_tokens is not None:
         overrides = (*overrides, f"decode.max_new_tokens={max_new_tokens}")
-    with open_pipeline(pipeline, overrides, fetch=pull) as (opened, progress):
+    with open_pipeline(pipeline, overrides, fetch=fetch) as (opened, progress):
         requests = read_requests(file, opened.needs)[:limit]
         found = Benchmark(opened, names, requests, repeats=repeats, progress=progress).run()
         progress.close()

@@ -37,7 +37,7 @@ def command() -> None:
 @_set_option
 @_json_option
 @click.option("--force", is_flag=True, help="Build everything anew.")
-@click.option("--fetch", is_flag=True, help="Fetch model weights that are not on this machine.")
+@click.option("--pull", "fetch", is_flag=True, help="Fetch model weights that are not on this machine.")
 def build(target: str, overrides: tuple[str, ...], as_json: bool, force: bool, fetch: bool) -> None:
     """Bring the index of TARGET up to date with its corpus."""
     from ragdecode.cli.progress import show_progress
