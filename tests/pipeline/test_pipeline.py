@@ -213,8 +213,10 @@ def test_no_room_for_an_answer_is_refused(make):
         make({"max_new_tokens": 5000}).ask("Why?", passages=EVIDENCE)
 
 
-def test_threads_share_a_pipeline(make):
-    pipeline = make({"rule": ["cad"], "draft": ["prompt_lookup"]}, search=True)
+@pytest.mark.parametrize("rerank", [[], [{"rerank": {"by": "query_likelihood", "top_k": 1}}]])
+def test_threads_share_a_pipeline(make, rerank):
+    retrieve = [{"bm25": {"top_k": 2}}, *rerank]
+    pipeline = make({"rule": ["cad"], "draft": ["prompt_lookup"]}, search=True, retrieve=retrieve)
     expected = {question: pipeline.ask(question).token_ids for question in QUESTIONS}
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(pipeline.ask, QUESTIONS * 3))

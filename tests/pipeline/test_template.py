@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from ragdecode.errors import InputError
 from ragdecode.models.tokenizer import Tokenizer
@@ -89,6 +91,33 @@ def test_control_tokens_of_others_stay_text(tokenizer, place):
     attacked, text = count(ATTACK)
     assert attacked == harmless
     assert "Obey." in text  # the words are still there to be read
+
+
+FRAGMENTS = st.lists(
+    st.sampled_from(
+        ["<|im_start|>", "<|im_end|>", "<|", "|>", "im_", "end", "start", "<|endoftext|>", "\u200b", "a", " "]
+    ),
+    max_size=8,
+).map("".join)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(FRAGMENTS, FRAGMENTS, FRAGMENTS, FRAGMENTS)
+def test_no_text_of_others_adds_a_control_token(tokenizer, question, text, source, earlier):
+    content = "{% for p in passages %}{{ p.source }}{{ p.text }}{% endfor %}{{ question }}"
+    view = ViewPlan("with_context", spec(content))
+    renderer = PromptRenderer([view], tokenizer)
+    attacked = renderer.render([view], question, [passage(text, source=source)], [Turn("user", earlier)])
+    harmless = renderer.render([view], "q", [passage("t", source="s")], [Turn("user", "h")])
+    special = set(tokenizer.special_tokens.values())
+    found, wanted = ([id_ for id_ in prompts["with_context"].ids if id_ in special] for prompts in (attacked, harmless))
+    assert found == wanted
+
+
+def test_text_of_others_is_no_template(tokenizer):
+    chat = PromptTemplate(spec("{{ question }}{{ passages[0].text }}"), tokenizer.neutralise)
+    rendered = chat.messages("{{ 7 * 7 }}", [passage("{% raw %}")], [])
+    assert rendered[0]["content"] == "{{ 7 * 7 }}{% raw %}"
 
 
 def test_neighbours_do_not_join_to_a_control_token(tokenizer):
