@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ragdecode.decoding.events import DoneEvent, Event
+from ragdecode.decoding.events import DoneEvent, Event, FailedEvent
 from ragdecode.decoding.request import Request
 from ragdecode.errors import InputError, RunError
 from ragdecode.pipeline.memory import memory_errors
@@ -50,6 +50,8 @@ class SharedEngine:
                 while upcoming is not None and len(flying) < self._max_batch and self._submit(upcoming, inbox, flying):
                     upcoming = next(coming, None)
                 for event in self._advance(inbox):
+                    if isinstance(event, FailedEvent):
+                        raise event.error
                     if isinstance(event, DoneEvent):
                         flying.discard(event.request)
                     yield event
@@ -97,7 +99,7 @@ class SharedEngine:
         for event in events:
             if (owner := self._inboxes.get(event.request)) is not None:
                 owner.events.append(event)
-            if isinstance(event, DoneEvent):
+            if isinstance(event, DoneEvent | FailedEvent):
                 self._inboxes.pop(event.request, None)
 
     def _cancel(self, ids: Iterable[str]) -> None:
