@@ -35,7 +35,7 @@ def gumbel(
     """
     keys = []
     for position in positions:
-        text = f"{seed}\x00{request}\x00{epoch}\x00{position}".encode()
+        text = f"{seed}\x00{request}\x00{epoch}\x00{position}".encode("utf-8", "surrogatepass")
         keys.append(_signed(int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")))
     key = torch.tensor(keys, dtype=torch.int64, device=device)[:, None]
     counter = torch.arange(1, vocab_size + 1, dtype=torch.int64, device=device)
@@ -43,5 +43,5 @@ def gumbel(
     x = (x ^ _shift(x, 30)) * _signed(0xBF58476D1CE4E5B9)
     x = (x ^ _shift(x, 27)) * _signed(0x94D049BB133111EB)
     x = x ^ _shift(x, 31)
-    uniform = (_shift(x, 11).double() + 0.5) * 2.0**-53  # in (0, 1)
+    uniform = (_shift(x, 12).double() + 0.5) * 2.0**-52  # in (0, 1): one bit more would round up to 1, noise to inf
     return -torch.log(-torch.log(uniform))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -10,6 +11,7 @@ from ragdecode.decoding.constraint import Constraint
 from ragdecode.decoding.drafter import Drafter
 from ragdecode.decoding.monitor import Monitor
 from ragdecode.decoding.rule import Rule
+from ragdecode.errors import InputError
 
 #: Name of the view that every request has: the prompt with the evidence.
 TARGET = "with_context"
@@ -37,6 +39,9 @@ class Sampling:
     """Transforms of the composed distribution, applied once, in this order; see the YAML's ``sampling``.
 
     ``repetition_penalty`` multiplies composed log-probabilities (they are never positive, so it always lowers).
+
+    Raises:
+        InputError: A value is out of its range.
     """
 
     repetition_penalty: float = 1.0
@@ -45,6 +50,26 @@ class Sampling:
     top_p: float = 1.0
     min_p: float = 0.0
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what would break a step for a whole batch."""
+        _in_range("repetition_penalty", self.repetition_penalty, above=0.0)
+        _in_range("temperature", self.temperature)
+        _in_range("top_k", self.top_k)
+        _in_range("top_p", self.top_p, above=0.0, most=1.0)
+        _in_range("min_p", self.min_p, most=1.0)
+
+
+def _in_range(name: str, value: float, *, above: float | None = None, most: float | None = None) -> None:
+    """Check one of the sampling settings.
+
+    Raises:
+        InputError: It is no finite number of at least 0 (more than ``above``, at most ``most``).
+    """
+    fine = isinstance(value, int | float) and math.isfinite(value) and value >= 0
+    if fine and (above is None or value > above) and (most is None or value <= most):
+        return
+    raise InputError(f"sampling.{name} is {value!r}", hint="see the ranges of the YAML's `sampling`")
 
 
 @dataclass(frozen=True)
@@ -140,7 +165,7 @@ class Stats:
         drafted: Draft tokens that were verified.
         accepted: Draft tokens that were accepted.
         prefill_seconds: Time until the first token was known, from the start of the request's first pass.
-        decode_seconds: Time from the first token to the last.
+        decode_seconds: Time from the first token to the end.
         sources: Per drafter: tokens proposed and accepted.
     """
 

@@ -27,7 +27,9 @@ def warp(scores: torch.Tensor, sampling: Sampling) -> torch.Tensor:
     """
     if sampling.temperature == 0:
         return scores
-    scores = torch.log_softmax(scores / sampling.temperature, dim=-1)
+    # the best score is moved to 0 first: dividing by a tiny temperature must not take all of them to -inf
+    scores = (scores - scores.amax(dim=-1, keepdim=True)) / sampling.temperature
+    scores = torch.log_softmax(scores, dim=-1)
     if 0 < sampling.top_k < scores.shape[-1]:
         threshold = scores.topk(sampling.top_k, dim=-1).values[:, -1:]
         scores = scores.masked_fill(scores < threshold, _NEG)

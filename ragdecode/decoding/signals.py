@@ -38,7 +38,7 @@ class NodeSignals:
 
 def read(batch: Sequence[Composed]) -> list[list[NodeSignals]]:
     """Signals of every node of every request; synchronises with the device once."""
-    packed = [_pack(item) for item in batch]  # each [N, C], float64 holds token ids exactly
+    packed = [_pack(item) for item in batch]  # each [N, C]
     flat = torch.cat([table.flatten() for table in packed]).tolist()
     results = []
     start = 0
@@ -61,13 +61,20 @@ def _pack(item: Composed) -> torch.Tensor:
         target = item.views[TARGET]
         for view, table in item.views.items():
             if view != TARGET:
-                columns.append((target.exp() * (target - table)).sum(-1, keepdim=True))
-    if k := active.request.alternatives:
+                columns.append(_divergence(target, table))
+    if k := min(active.request.alternatives, item.log_probs.shape[-1]):
         best = item.log_probs.topk(k, dim=-1)
         columns += [table.argmax(-1, keepdim=True) for table in item.views.values()]
         columns += [best.indices, best.values]
         columns += [table.gather(-1, best.indices) for table in item.views.values()]
-    return torch.cat([column.double() for column in columns], dim=-1)
+    # float32 holds the ids of any vocabulary exactly (below 2^24), and not every device has float64
+    return torch.cat([column.to(item.log_probs.dtype) for column in columns], dim=-1)
+
+
+def _divergence(target: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """KL(target || other) in nats ``[N, 1]`` of log-probabilities ``[N, V]``; finite, impossible tokens included."""
+    floor = -1e4  # a probability of 0 in the other view would make it infinite, 0 in both undefined
+    return (target.exp() * (target.clamp(min=floor) - other.clamp(min=floor))).sum(-1, keepdim=True)
 
 
 def _unpack(item: Composed, values: list[float]) -> NodeSignals:
@@ -79,7 +86,7 @@ def _unpack(item: Composed, values: list[float]) -> NodeSignals:
     divergence = {view: next(rest) for view in views if view != TARGET} if active.wants_divergence else {}
     choices: dict[str, int] = {}
     alternatives: list[Alternative] = []
-    if k := active.request.alternatives:
+    if k := min(active.request.alternatives, item.log_probs.shape[-1]):
         choices = {view: int(next(rest)) for view in views}
         tokens = [int(next(rest)) for _ in range(k)]
         scores = [next(rest) for _ in range(k)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -73,14 +74,17 @@ def fuse(
     children: dict[tuple[int, int], int] = {}
     for source, draft in drafts:
         place = {-1: 0}  # index in the draft -> node of the trie
-        for index, (token, parent, score) in enumerate(zip(draft.tokens, draft.parents, draft.scores, strict=True)):
+        names = draft.sources or (source,) * len(draft.tokens)
+        for index, (token, parent, score, name) in enumerate(
+            zip(draft.tokens, draft.parents, draft.scores, names, strict=True)
+        ):
             above = place.get(parent)
             if above is None or depths[above] >= max_depth or not 0 <= token < vocab_size:
                 continue
             if above and tokens[above] in end_tokens:
                 continue
             node = children.get((above, token))
-            bounded = min(score, scores[above])
+            bounded = min(0.0 if math.isnan(score) else score, scores[above])
             if node is None:
                 node = len(tokens)
                 children[above, token] = node
@@ -88,11 +92,11 @@ def fuse(
                 parents.append(above)
                 depths.append(depths[above] + 1)
                 scores.append(bounded)
-                sources.append((source,))
+                sources.append((name,))
             else:
                 scores[node] = max(scores[node], bounded)
-                if source not in sources[node]:
-                    sources[node] += (source,)
+                if name not in sources[node]:
+                    sources[node] += (name,)
             place[index] = node
     order = sorted(range(len(tokens)), key=lambda node: (-scores[node], depths[node], node))[:nodes]
     order.sort(key=lambda node: (depths[node], node))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
@@ -20,6 +21,10 @@ class SignalsSettings(Settings):
 
     flag_below: float = Field(default=0.0, ge=0.0, le=1.0)
     """Flag tokens whose composed probability is below; 0 flags none."""
+
+
+#: The exponential of more has no value in floating point.
+_LARGEST = math.log(sys.float_info.max)
 
 
 @register("monitor", "signals", SignalsSettings)
@@ -58,12 +63,12 @@ class _Session(MonitorSession):
         del self._tokens[length:]
 
     def record(self) -> dict[str, Any]:
-        """Per-token signals and their means; means are null for an empty answer."""
+        """Per-token signals and their means; null where they have no value, as for an empty answer."""
         count = len(self._tokens)
         mean = sum(item["logprob"] for item in self._tokens) / count if count else None
         return {
             "tokens": self._tokens,
             "mean_logprob": mean,
-            "perplexity": math.exp(-mean) if mean is not None else None,
+            "perplexity": math.exp(-mean) if mean is not None and mean > -_LARGEST else None,
             "mean_entropy": sum(item["entropy"] for item in self._tokens) / count if count else None,
         }

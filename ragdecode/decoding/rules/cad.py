@@ -43,8 +43,12 @@ class Cad(Rule):
         return (self.settings.against,)
 
     def compose(self, nodes: Nodes) -> torch.Tensor:
-        """Composed scores ``[N, V]``; later in a chain, the composed distribution so far takes the evidence's part."""
+        """Composed scores ``[N, V]``; later in a chain, the composed distribution so far takes the evidence's part.
+
+        What is impossible there stays impossible, whatever alpha.
+        """
         alpha = self.settings.alpha
         against = nodes.log_probs[self.settings.against].clamp(min=_FLOOR)
-        composed: torch.Tensor = nodes.composed + alpha * (nodes.composed - against)
-        return composed
+        finite = nodes.composed.clamp(min=_FLOOR)
+        composed: torch.Tensor = finite + alpha * (finite - against)
+        return composed.masked_fill(nodes.composed.isneginf(), float("-inf"))
