@@ -12,6 +12,7 @@ from ragdecode.decoding.constraint import ConstraintSession
 from ragdecode.decoding.drafter import DraftSession
 from ragdecode.decoding.monitor import MonitorSession
 from ragdecode.decoding.overrides import apply_overrides
+from ragdecode.decoding.prompts import check_prompt
 from ragdecode.decoding.request import TARGET, FinishReason, Request, Result, Stats, TokenRecord
 from ragdecode.decoding.row import Row
 from ragdecode.decoding.rule import Rule
@@ -38,8 +39,9 @@ class Active:
 
     def __init__(self, request: Request, vocab_size: int) -> None:
         self.request = request
+        self._vocab = vocab_size
         self.rows: dict[str, Row] = {}
-        self.rules: Sequence[Rule] = request.rules
+        self.rules: Sequence[Rule] = [rule.start(request) for rule in request.rules]
         self.sampling = request.sampling
         self.tokens: list[int] = []
         self.records: list[TokenRecord] = []
@@ -67,7 +69,6 @@ class Active:
         self._seen: torch.Tensor | None = None
         self._started: float | None = None
         self._first: float | None = None
-        self._last: float = 0.0
 
     @property
     def verified(self) -> list[Row]:
@@ -91,9 +92,8 @@ class Active:
 
     def append(self, record: TokenRecord) -> None:
         """Accept one token."""
-        self._last = time.perf_counter()
         if self._first is None:
-            self._first = self._last
+            self._first = time.perf_counter()
         self.tokens.append(record.token)
         self.records.append(record)
         states = self.constraint_states[-1]
@@ -113,25 +113,61 @@ class Active:
                 self._seen[torch.tensor(self.tokens, device=device)] = True
         return self._seen
 
-    def rewind(self, to: int, overrides: Mapping[str, Any], bans: Sequence[int]) -> None:
-        """Go back to the first ``to`` tokens; what was drawn after them is drawn afresh."""
+    def roll_back(self) -> None:
+        """Forget what the last pass put into the caches without being committed."""
+        for row in self.rows.values():
+            row.clamp(self.tokens)
+
+    def settle(self) -> None:
+        """The answer is about to end: all its characters count, and tokens that a stop string cut off do not."""
+        if self.stream is None:
+            return
+        self.stream.flush()
+        keep = self.stream.tokens_covering_text()
+        if keep < len(self.tokens):
+            for _, monitor in self.monitors:
+                monitor.rewind(keep)
+
+    def rewind(self, to: int, overrides: Mapping[str, Any] | None = None, bans: Sequence[int] = ()) -> None:
+        """Go back to the first ``to`` tokens; what was drawn after them is drawn afresh.
+
+        Raises:
+            InputError: The overrides are not possible; nothing has changed then.
+        """
+        self.rules, self.sampling = apply_overrides(self.rules, self.sampling, overrides or {}, self.request)
         del self.tokens[to:], self.records[to:], self.constraint_states[to + 1 :]
         if self.stream:
             self.stream.rewind(to)
-        for row in self.rows.values():
-            row.clamp(self.tokens)
+        self.roll_back()
         for _, drafter in self.drafters:
             drafter.rewind(to)
         for _, monitor in self.monitors:
             monitor.rewind(to)
-        self.rules, self.sampling = apply_overrides(self.rules, self.sampling, overrides)
         self.bans = {position: tokens for position, tokens in self.bans.items() if position <= to}
         if bans:
             self.bans.setdefault(to, set()).update(bans)
         self.epoch += 1
         self.rewinds += 1
         self._seen = None
-        self.finished = None
+        # what stays may leave no room, or hold a stop string
+        self.finished = "length" if self.remaining <= 0 else None
+        if self.stream and self.stream.stopped is not None:
+            self.finished = "stop"
+
+    def replace_prompts(self, prompts: Mapping[str, Sequence[int]]) -> None:
+        """Put other prompts before the answer, for the views that are in use.
+
+        Raises:
+            InputError: A prompt does not fit.
+            RunError: There is no memory for a longer row.
+        """
+        mine = {view: prompt for view, prompt in prompts.items() if view in self.rows}
+        for view, prompt in mine.items():
+            check_prompt(view, prompt, self.request.max_new_tokens, self.rows[view].backend.max_positions, self._vocab)
+        for view, prompt in mine.items():
+            self.rows[view].replace_prompt(prompt, self.tokens)
+        for _, drafter in self.drafters:
+            drafter.retrieved(mine)
 
     def result(self) -> Result:
         """The finished answer."""
@@ -159,7 +195,7 @@ class Active:
         )
 
     def close(self) -> None:
-        """Free the cache rows."""
-        for row in self.rows.values():
+        """Free the cache rows; once is enough."""
+        while self.rows:
+            _, row = self.rows.popitem()
             row.backend.close_row(row.handle)
-        self.rows = {}

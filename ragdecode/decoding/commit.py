@@ -5,7 +5,9 @@ The first stop or action cuts the path, so that a draft never lets a sentence ru
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ragdecode.decoding.active import Active
 from ragdecode.decoding.compose import Composed
@@ -14,8 +16,9 @@ from ragdecode.decoding.events import ActionEvent, Event, RetractEvent, TokenEve
 from ragdecode.decoding.monitor import Accepted, Action, Flag, Retrieve, Rewind, Stop
 from ragdecode.decoding.request import TARGET, TokenRecord
 from ragdecode.decoding.signals import NodeSignals
-from ragdecode.decoding.tree import MODEL
+from ragdecode.decoding.tree import MODEL, Tree
 from ragdecode.decoding.verify import walk
+from ragdecode.errors import RunError
 
 
 def commit(item: Composed, nodes: Sequence[NodeSignals]) -> list[Event]:
@@ -26,12 +29,18 @@ def commit(item: Composed, nodes: Sequence[NodeSignals]) -> list[Event]:
     events: list[Event] = []
     cut: tuple[str, Action] | None = None
     active.stats.steps += 1
-    _count_drafts(active, item, path)
+    seen = active.committed
     for depth, (node, token) in enumerate(zip(path, picked, strict=True)):
         signal = nodes[node]
         if token < 0:
             active.finished = "constraint"
             break
+        if math.isnan(signal.logprob):
+            raise RunError(
+                f"request {active.request.id!r}: what the model or a rule predicts at token {before + depth} is not a "
+                "number",
+                hint="try engine.dtype: float32, or a milder rule",
+            )
         active.committed += 1
         if token in active.request.end_tokens:
             active.finished = "stop"
@@ -50,14 +59,15 @@ def commit(item: Composed, nodes: Sequence[NodeSignals]) -> list[Event]:
         if cut or active.finished:
             break
     taken = len(active.tokens) - before
+    _count_drafts(active, tree, path[: active.committed - seen + 1])
     _keep(active, before, path[: max(taken, 1)])
     verified = Verified(tree.tokens, tree.parents, path[: max(taken, 1)], active.tokens[before:], item.log_probs)
     for _, drafter in active.drafters:
         drafter.observe(verified)
-    if cut is None and active.finished:
-        cut = _last_word(active, events)
     if cut is not None:
         _act(active, *cut, events)
+    if active.finished:
+        _last_words(active, events)
     _announce(active, events)
     return events
 
@@ -68,8 +78,7 @@ def _keep(active: Active, before: int, path: Sequence[int]) -> None:
         root = len(row.prompt) + before - 1
         row.backend.keep(row.handle, root, path)
         row.cached = root + len(path)
-    for row in active.rows.values():
-        row.clamp(active.tokens)
+    active.roll_back()
 
 
 def _observe(
@@ -93,59 +102,99 @@ def _observe(
     for name, session in active.monitors:
         action = session.observe(token)
         if isinstance(action, Flag):
-            events.append(ActionEvent(active.request.id, name, "flag", dict(action.detail)))
+            _tell(active, name, "flag", action.detail, events)
         elif action is not None and cut is None:
             cut = name, action
     return cut
 
 
-def _last_word(active: Active, events: list[Event]) -> tuple[str, Action] | None:
-    """Let the monitors judge the whole text before the answer ends."""
+def _last_words(active: Active, events: list[Event]) -> None:
+    """Let every monitor judge the whole text before the answer ends; a rewind keeps it from ending."""
+    active.settle()
+    rewinds = active.rewinds
     for name, session in active.monitors:
         action = session.finish(active.text)
-        if isinstance(action, Flag):
-            events.append(ActionEvent(active.request.id, name, "flag", dict(action.detail)))
-        elif action is not None:
-            return name, action
-    return None
+        if action is None:
+            continue
+        if active.finished == "monitor" and not isinstance(action, Flag):
+            active.notes.append(f"monitor {name} asked to act, but the answer was stopped already")
+            continue
+        _act(active, name, action, events)
+        if active.finished != "monitor" and active.rewinds > rewinds:
+            break
+    if active.rewinds > rewinds and active.finished in ("length", "stop"):
+        _last_words(active, events)
 
 
 def _act(active: Active, name: str, action: Action, events: list[Event]) -> None:
     """Carry out what a monitor asked for."""
-    request = active.request
     if isinstance(action, Stop):
-        if action.keep < len(active.tokens):
-            _retract(active, action.keep, events)
-            active.rewind(action.keep, {}, ())
+        if _place(active, name, action.keep) < len(active.tokens):
+            _back(active, action.keep, events)
         active.finished = "monitor"
-        events.append(ActionEvent(request.id, name, "stop", dict(action.detail)))
+        _tell(active, name, "stop", action.detail, events)
     elif isinstance(action, Rewind):
-        if active.rewinds >= request.max_rewinds:
-            active.notes.append(
-                f"monitor {name} asked for a rewind, but max_rewinds = {request.max_rewinds} is used up"
-            )
-            events.append(ActionEvent(request.id, name, "flag", dict(action.detail)))
-            return
-        _retract(active, action.to, events)
-        active.rewind(action.to, action.overrides, action.bans)
-        active.notes.append(f"monitor {name} rewound the answer to {action.to} tokens")
-        events.append(ActionEvent(request.id, name, "rewind", dict(action.detail)))
+        if _may_rewind(active, name):
+            _back(active, _place(active, name, action.to), events, action.overrides, action.bans)
+            active.notes.append(f"monitor {name} rewound the answer to {action.to} tokens")
+            _tell(active, name, "rewind", action.detail, events)
+        else:
+            _tell(active, name, "flag", action.detail, events)
     elif isinstance(action, Retrieve):
-        if request.retrieve is None:
-            active.notes.append(f"monitor {name} asked for more evidence, but this run cannot retrieve")
+        _retrieve(active, name, action, events)
+    else:
+        _tell(active, name, "flag", action.detail, events)
+
+
+def _retrieve(active: Active, name: str, action: Retrieve, events: list[Event]) -> None:
+    """Put new evidence before the answer; of what was written, as much stays as the monitor says."""
+    find = active.request.retrieve
+    if find is None:
+        active.notes.append(f"monitor {name} asked for more evidence, but this run cannot retrieve")
+        return
+    if action.to is not None:
+        if not _may_rewind(active, name):
+            _tell(active, name, "flag", action.detail, events)
             return
-        for view, prompt in request.retrieve(action.query).items():
-            if view in active.rows:
-                active.rows[view].replace_prompt(prompt, active.tokens)
-        active.notes.append(f"monitor {name} retrieved again with {action.query!r}")
-        events.append(ActionEvent(request.id, name, "retrieve", {"query": action.query, **action.detail}))
+        _back(active, _place(active, name, action.to), events)
+    if active.finished:
+        active.notes.append(f"monitor {name} asked for more evidence, but the answer was at its end")
+        return
+    active.replace_prompts(find(action.query))
+    active.notes.append(f"monitor {name} retrieved again with {action.query!r}")
+    _tell(active, name, "retrieve", {"query": action.query, **action.detail}, events)
 
 
-def _retract(active: Active, to: int, events: list[Event]) -> None:
-    """Say that text which was shown is withdrawn."""
-    if active.announced > to:
-        active.announced = to
-        active.shown = min(active.shown, active.stream.end_of(to) if active.stream else 0)
+def _place(active: Active, name: str, tokens: int) -> int:
+    """A number of tokens that stay, as a monitor gave it."""
+    if tokens < 0:
+        raise ValueError(f"monitor {name} wants to keep {tokens} tokens")
+    return min(tokens, len(active.tokens))
+
+
+def _may_rewind(active: Active, name: str) -> bool:
+    if active.rewinds < active.request.max_rewinds:
+        return True
+    active.notes.append(f"monitor {name} asked for a rewind, but max_rewinds = {active.request.max_rewinds} is used up")
+    return False
+
+
+def _tell(active: Active, name: str, action: str, detail: Mapping[str, Any], events: list[Event]) -> None:
+    events.append(ActionEvent(active.request.id, name, action, dict(detail)))
+
+
+def _back(
+    active: Active,
+    to: int,
+    events: list[Event],
+    overrides: Mapping[str, Any] | None = None,
+    bans: Sequence[int] = (),
+) -> None:
+    """Go back to the first ``to`` tokens, and say that text which was shown is withdrawn."""
+    announced, shown = active.announced, active.stream.end_of(to) if active.stream else 0
+    active.rewind(to, overrides, bans)
+    if announced > to:
+        active.announced, active.shown = to, min(active.shown, shown)
         events.append(RetractEvent(active.request.id, to, active.shown))
 
 
@@ -154,27 +203,22 @@ def _announce(active: Active, events: list[Event]) -> None:
     stream = active.stream
     last = len(active.tokens)
     if active.finished:
-        if stream:
-            stream.flush()
-            last = stream.tokens_covering_text()
+        last = stream.tokens_covering_text() if stream else last
     else:
         held = [count for _, session in active.monitors if (count := session.released()) is not None]
         last = min([last, *held])
-    limit = len(active.text) if active.finished else (stream.showable() if stream else 0)
     while active.announced < last:
-        end = stream.end_of(active.announced + 1) if stream else 0
-        if end > limit:
+        count = active.announced + 1
+        if stream and not active.finished and not stream.settled(count):
             break
-        text = active.text[active.shown : end]
-        active.shown = end
-        events.append(TokenEvent(active.request.id, active.records[active.announced], text))
-        active.announced += 1
+        end = stream.end_of(count) if stream else 0
+        events.append(TokenEvent(active.request.id, active.records[count - 1], active.text[active.shown : end]))
+        active.announced, active.shown = count, end
 
 
-def _count_drafts(active: Active, item: Composed, path: Sequence[int]) -> None:
-    """Per drafter: what it proposed and what was accepted."""
-    tree, stats = item.predicted.tree, active.stats
-    accepted = set(path)
+def _count_drafts(active: Active, tree: Tree, path: Sequence[int]) -> None:
+    """Per drafter: what it proposed and what became part of the answer (or ended it)."""
+    accepted, stats = set(path), active.stats
     stats.drafted += tree.size - 1
     stats.accepted += len(path) - 1
     for node in range(1, tree.size):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ragdecode.decoding.guard import Guarded
 from ragdecode.decoding.noise import gumbel
 from ragdecode.decoding.request import TARGET
 from ragdecode.decoding.rule import Nodes, Rule
@@ -27,15 +28,20 @@ class Predicted:
 
     Attributes:
         active: The request.
-        tree: Its tree.
+        guarded: Its tree, and what is forbidden after each node.
         logits: Raw logits of each view ``[N, V]``.
         hidden: Last hidden states of each view ``[N, H]``, where asked for.
     """
 
     active: Active
-    tree: Tree
+    guarded: Guarded
     logits: Mapping[str, torch.Tensor]
     hidden: Mapping[str, torch.Tensor]
+
+    @property
+    def tree(self) -> Tree:
+        """Its tree."""
+        return self.guarded.tree
 
 
 @dataclass(frozen=True)
@@ -57,8 +63,8 @@ class Composed:
     dead: torch.Tensor
 
 
-#: Runs candidate children ``[N, K]`` of a request's nodes; answers their hidden states ``[N, K, H]``.
-Expand = Callable[[Predicted, torch.Tensor], torch.Tensor]
+#: Runs candidate children ``[N, K]`` of the nodes of each request; answers their hidden states ``[N, K, H]``.
+Expand = Callable[[Sequence[Predicted], Sequence[torch.Tensor]], Sequence[torch.Tensor]]
 
 
 def compose(batch: Sequence[Predicted], expand: Expand) -> list[Composed]:
@@ -100,13 +106,14 @@ def _apply_rules(group: Sequence[Predicted], views: Mapping[str, torch.Tensor], 
         item, local = owner[node]
         return [*item.active.tokens, *item.tree.path(local)]
 
-    hidden = {view: torch.cat([item.hidden[view] for item in group]) for view in group[0].hidden}
+    hidden: dict[str, torch.Tensor] = {}
+    if any(rule.hidden for rule in rules):  # else some may lack them: a monitor of one request can ask for them too
+        hidden = {view: torch.cat([item.hidden[view] for item in group]) for view in group[0].hidden}
     nodes = Nodes(composed=composed, log_probs=views, hidden=hidden, path=path)
     for rule in rules:
         if rule.expand:
-            candidates = nodes.composed.topk(rule.expand, dim=-1).indices  # [N, K]
-            parts = candidates.split([item.tree.size for item in group])
-            seen = torch.cat([expand(item, part) for item, part in zip(group, parts, strict=True)])
+            candidates = nodes.composed.topk(min(rule.expand, nodes.composed.shape[-1]), dim=-1).indices  # [N, K]
+            seen = torch.cat([*expand(group, candidates.split([item.tree.size for item in group]))])
             nodes = replace(nodes, candidates=candidates, candidate_hidden=seen)
         nodes = replace(nodes, composed=torch.log_softmax(rule.compose(nodes), dim=-1))
     return nodes.composed
@@ -116,8 +123,8 @@ def _pick(item: Predicted, log_probs: torch.Tensor, target: torch.Tensor) -> tup
     """Constraints, penalty, sampling; the picked tokens ``[N]`` and whether nothing was allowed ``[N]``."""
     active, tree = item.active, item.tree
     scores = log_probs
-    forbidden = _forbidden(item, log_probs.shape[-1], log_probs.device)
-    if forbidden is not None:
+    if item.guarded.forbidden is not None:
+        forbidden = item.guarded.forbidden.to(log_probs.device)
         scores = log_probs.masked_fill(forbidden, float("-inf"))
         # a rule's own mask may leave nothing of what the constraint allows: then the target view decides
         empty = torch.isneginf(scores.amax(dim=-1, keepdim=True))
@@ -139,31 +146,6 @@ def _pick(item: Predicted, log_probs: torch.Tensor, target: torch.Tensor) -> tup
         )
         scores = warp(scores, sampling).double() + noise[torch.tensor(tree.depths, device=noise.device)]
     return scores.argmax(dim=-1), dead
-
-
-def _forbidden(item: Predicted, vocab_size: int, device: torch.device) -> torch.Tensor | None:
-    """Tokens that constraints and monitors' bans forbid after each node, bool ``[N, V]``, or None."""
-    active, tree = item.active, item.tree
-    if not active.constraints and not active.bans:
-        return None
-    table = torch.zeros(tree.size, vocab_size, dtype=torch.bool, device=device)
-    states: list[list[object]] = []
-    for node, (token, parent, depth) in enumerate(zip(tree.tokens, tree.parents, tree.depths, strict=True)):
-        if node == 0:
-            states.append(list(active.constraint_states[-1]))
-        else:
-            above = states[parent]
-            states.append(
-                [session.advance(state, token) for session, state in zip(active.constraints, above, strict=True)]
-            )
-        for session, state in zip(active.constraints, states[node], strict=True):
-            mask = session.mask(state)
-            if mask is not None:
-                table[node] |= mask.to(device)
-        banned = active.bans.get(len(active.tokens) + depth)
-        if banned:
-            table[node, torch.tensor(sorted(banned), device=device)] = True
-    return table
 
 
 def _seen(item: Predicted, like: torch.Tensor) -> torch.Tensor:

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 
 class ConstraintSession(ABC):
-    """A constraint at work for one request. States are values: advancing one leaves it as it was."""
+    """A constraint at work for one request. States are values: advancing one leaves it as it was.
+
+    A state is only ever advanced by a token that its mask allows: drafts that a constraint forbids are not fed.
+    """
 
     @abstractmethod
     def start(self) -> Any:
@@ -26,7 +29,7 @@ class ConstraintSession(ABC):
 
     @abstractmethod
     def mask(self, state: Any) -> torch.Tensor | None:
-        """Forbidden tokens, bool ``[V]`` on any device; None forbids nothing. All forbidden ends the answer."""
+        """Forbidden tokens, bool ``[V]`` on the CPU; None forbids nothing. All forbidden ends the answer."""
 
 
 class Constraint(ABC):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -23,11 +23,13 @@ class Draft:
         tokens: Proposed ids [N - 1].
         parents: For each, the index of its parent in this list, or -1 for the last accepted token.
         scores: Estimated probability that the path down to each token is accepted; not above its parent's.
+        sources: Who proposed each token, for drafters made of others [N - 1]; the drafter itself if empty.
     """
 
     tokens: Sequence[int] = ()
     parents: Sequence[int] = ()
     scores: Sequence[float] = ()
+    sources: Sequence[str] = ()
 
     @staticmethod
     def chain(tokens: Sequence[int], score: float = 1.0) -> Draft:
@@ -44,7 +46,8 @@ class Look:
     """Asks the engine for a view's predictions after the nodes of a draft; yielded by drafters that use a model.
 
     The engine answers with log-probabilities ``[1 + len(draft.tokens), V]``: row 0 after the last accepted token,
-    row i + 1 after ``draft.tokens[i]``. Looks of many requests share a pass.
+    row i + 1 after ``draft.tokens[i]``. Looks of many requests share a pass. Beyond the model's window, where the
+    answer cannot reach, the predictions are without meaning.
     """
 
     view: str
@@ -89,6 +92,9 @@ class DraftSession(ABC):
     @abstractmethod
     def rewind(self, length: int) -> None:
         """Forget all but the first ``length`` generated tokens."""
+
+    def retrieved(self, prompts: Mapping[str, Sequence[int]]) -> None:  # noqa: B027 - most do not care
+        """New evidence: these views have other prompts from here on."""
 
 
 class Drafter(ABC):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 
 from ragdecode.decoding.active import Active
 from ragdecode.decoding.backend import Backend, Segment
 from ragdecode.decoding.drafter import Draft, Look
+from ragdecode.decoding.guard import Guarded, guard
 from ragdecode.decoding.request import TARGET
 from ragdecode.decoding.row import Row
 from ragdecode.decoding.segments import with_tree
@@ -17,8 +20,11 @@ from ragdecode.decoding.tree import Tree, fuse
 Asking = Generator[Look, torch.Tensor, Draft]
 
 
-def draft_trees(active: Sequence[Active], backends: Mapping[str, Backend], vocab_size: int) -> dict[str, Tree]:
-    """One tree a request, by its id; a tree of one node where nothing is drafted."""
+def draft_trees(
+    active: Sequence[Active], backends: Mapping[str, Backend], vocab_size: int
+) -> tuple[dict[str, Guarded], dict[str, Exception]]:
+    """One tree a request, by its id (one node where nothing is drafted), and the requests whose own parts failed."""
+    failed: dict[str, Exception] = {}
     drafts: dict[str, list[tuple[str, Draft]]] = {item.request.id: [] for item in active}
     asking: list[tuple[Active, str, Asking, Look]] = []
     for item in active:
@@ -26,28 +32,40 @@ def draft_trees(active: Sequence[Active], backends: Mapping[str, Backend], vocab
         if nodes < 2 or item.remaining < 2:
             continue
         for name, session in item.drafters:
-            proposal = session.propose(nodes - 1)
-            if isinstance(proposal, Draft):
-                drafts[item.request.id].append((name, proposal))
-            else:
-                _advance(item, name, proposal, None, asking, drafts)
+            with _alone(item, failed):
+                proposal = session.propose(nodes - 1)
+                if isinstance(proposal, Draft):
+                    drafts[item.request.id].append((name, proposal))
+                else:
+                    _advance(item, name, proposal, None, asking, drafts)
     while asking:
         answers = _look([(item, look) for item, _, _, look in asking], backends, vocab_size)
         waiting, asking = asking, []
         for (item, name, generator, _), answer in zip(waiting, answers, strict=True):
-            _advance(item, name, generator, answer, asking, drafts)
+            with _alone(item, failed):
+                _advance(item, name, generator, answer, asking, drafts)
     trees = {}
     for item in active:
-        tree = fuse(
-            _last_token(item),
-            drafts[item.request.id],
-            nodes=item.request.max_draft_nodes,
-            max_depth=item.remaining - 1,
-            vocab_size=vocab_size,
-            end_tokens=item.request.end_tokens,
-        )
-        trees[item.request.id] = tree
-    return trees
+        with _alone(item, failed):
+            tree = fuse(
+                _last_token(item),
+                drafts[item.request.id],
+                nodes=item.request.max_draft_nodes,
+                max_depth=item.remaining - 1,
+                vocab_size=vocab_size,
+                end_tokens=item.request.end_tokens,
+            )
+            trees[item.request.id] = guard(item, tree, vocab_size)
+    return {name: tree for name, tree in trees.items() if name not in failed}, failed
+
+
+@contextmanager
+def _alone(item: Active, failed: dict[str, Exception]) -> Iterator[None]:
+    """A failure of a request's own parts is its own."""
+    try:
+        yield
+    except Exception as error:
+        failed.setdefault(item.request.id, error)
 
 
 def _advance(
@@ -64,7 +82,22 @@ def _advance(
     except StopIteration as done:
         drafts[item.request.id].append((name, done.value))
     else:
+        _check_look(item, look)
         asking.append((item, name, generator, look))
+
+
+def _check_look(item: Active, look: Look) -> None:
+    """Refuse what a drafter may not ask for, before it meets the looks of others in a pass."""
+    row = item.rows[look.view]
+    room = row.capacity - row.length(item.tokens)
+    if len(look.draft.tokens) > room:
+        raise ValueError(
+            f"a drafter looks at {len(look.draft.tokens)} tokens of view {look.view!r}, there is room for {room}; "
+            "its `look_nodes` is too low"
+        )
+    for index, (token, parent) in enumerate(zip(look.draft.tokens, look.draft.parents, strict=True)):
+        if not -1 <= parent < index or not 0 <= token < row.backend.vocab_size:
+            raise ValueError(f"a drafter looks at token {token} under parent {parent}, which cannot be")
 
 
 def _last_token(item: Active) -> int:
@@ -100,14 +133,11 @@ def _pass(
     segments: list[Segment] = []
     for item, look in looks:
         row = item.rows[look.view]
-        room = row.capacity - row.length(item.tokens)
-        if len(look.draft.tokens) > room:
-            raise ValueError(
-                f"a drafter looks at {len(look.draft.tokens)} tokens of view {look.view!r}, there is room for {room}; "
-                "its `look_nodes` is too low"
-            )
         item.start_clock()
-        segments.append(with_tree(row, item.tokens, _as_tree(_last_token(item), look.draft)))
+        segment = with_tree(row, item.tokens, _as_tree(_last_token(item), look.draft))
+        # near the window's end a look may reach beyond it, where no answer can follow
+        deepest = backend.max_positions - 1 - segment.base
+        segments.append(replace(segment, depths=[min(depth, deepest) for depth in segment.depths]))
         item.stats.forward_passes += 1
         item.stats.forward_rows += 1
     output = backend.forward(segments)

@@ -17,12 +17,14 @@ from ragdecode.decoding.backend import Backend, Segment
 from ragdecode.decoding.commit import commit
 from ragdecode.decoding.compose import Predicted, compose
 from ragdecode.decoding.drafting import draft_trees
-from ragdecode.decoding.events import DoneEvent, Event
+from ragdecode.decoding.events import DoneEvent, Event, FailedEvent
+from ragdecode.decoding.expand import expand
+from ragdecode.decoding.guard import Guarded
+from ragdecode.decoding.prompts import check_prompt
 from ragdecode.decoding.request import TARGET, Request
 from ragdecode.decoding.row import Row
 from ragdecode.decoding.schedule import Work, plan
 from ragdecode.decoding.segments import chunk, with_tree
-from ragdecode.decoding.tree import Tree
 from ragdecode.errors import InputError, RunError
 
 
@@ -46,6 +48,8 @@ class Engine:
         prefill_tokens: int = 512,
         vocab_size: int | None = None,
     ) -> None:
+        if max_batch < 1 or prefill_tokens < 1 or not backends:
+            raise InputError("an engine needs a model, and max_batch and prefill_tokens of at least 1")
         self._backends = dict(backends)
         self._max_batch = max_batch
         self._prefill_tokens = prefill_tokens
@@ -53,6 +57,7 @@ class Engine:
         self.vocab_size = min(vocab_size or smallest, smallest)
         self._waiting: deque[Active] = deque()
         self._active: list[Active] = []
+        self._told: list[Event] = []
         self._cancelled: set[str] = set()
         self._lock = threading.Lock()
 
@@ -69,7 +74,10 @@ class Engine:
                 prompt is empty or does not fit, a constraint cannot be met, or the id is taken.
         """
         self._validate(request)
-        self._waiting.append(Active(request, self.vocab_size))
+        active = Active(request, self.vocab_size)
+        with self._lock:
+            self._cancelled.discard(request.id)  # that was meant for an earlier one of this name
+        self._waiting.append(active)
 
     def cancel(self, request_id: str) -> None:
         """End a request before the next step; it finishes as ``cancelled``. Safe from any thread."""
@@ -77,40 +85,68 @@ class Engine:
             self._cancelled.add(request_id)
 
     def run(self, requests: Iterable[Request]) -> Iterator[Event]:
-        """Submit all requests and yield events until they are done; leaving the iterator cancels the rest."""
+        """Submit all requests and yield events until they are done; leaving the iterator cancels the rest.
+
+        Raises:
+            InputError: One of them cannot be run.
+            RunError: The run failed.
+        """
         own = []
         try:
             for request in requests:
                 self.submit(request)
                 own.append(request.id)
             while self.busy:
-                yield from self.step()
+                for event in self.step():
+                    if isinstance(event, FailedEvent) and event.request in own:
+                        raise event.error
+                    yield event
         finally:
             self._drop(set(own))
 
     def step(self) -> list[Event]:
-        """Advance every active request by one pass a model."""
-        events: list[Event] = self._take_cancelled()
+        """Advance every active request by one pass a model.
+
+        What fails in a request's own parts ends that request alone, with a `FailedEvent`.
+
+        Raises:
+            RunError: The pass failed for all. Nothing was committed; the requests are still in flight.
+        """
+        self._told += self._take_cancelled()
         self._admit()
-        work = plan(self._active, self._prefill_tokens)
         try:
-            trees = draft_trees([item.active for item in work if item.ready], self._backends, self.vocab_size)
-            predicted = self._run(work, trees)
-            composed = compose(predicted, self._expand)
-            nodes = signals.read(composed) if composed else []
+            self._advance(plan(self._active, self._prefill_tokens))
         except (torch.OutOfMemoryError, MemoryError) as error:
             raise RunError(
                 "out of memory while decoding", hint="lower engine.max_batch or engine.prefill_tokens"
             ) from error
-        for item, own_nodes in zip(composed, nodes, strict=True):
-            events += commit(item, own_nodes)
-        for active in [active for active in self._active if active.finished]:
-            self._active.remove(active)
-            events.append(DoneEvent(active.request.id, active.result()))
-            active.close()
+        finally:
+            for active in self._active:
+                active.roll_back()
+        events, self._told = self._told, []
         return events
 
-    def _run(self, work: Sequence[Work], trees: Mapping[str, Tree]) -> list[Predicted]:
+    def _advance(self, work: Sequence[Work]) -> None:
+        """Draft, run, compose, verify and commit."""
+        guarded, failed = draft_trees([item.active for item in work if item.ready], self._backends, self.vocab_size)
+        work = [item for item in work if item.active.request.id not in failed]
+        predicted = self._run(work, guarded)
+        composed = compose(predicted, expand)
+        nodes = signals.read(composed) if composed else []
+        for item, own_nodes in zip(composed, nodes, strict=True):
+            active = item.predicted.active
+            try:
+                self._told += commit(item, own_nodes)
+                if active.finished:
+                    self._told.append(DoneEvent(active.request.id, active.result()))
+            except Exception as error:
+                failed[active.request.id] = error
+        for active in [active for active in self._active if active.finished or active.request.id in failed]:
+            self._active.remove(active)
+            active.close()
+        self._told += [FailedEvent(name, error) for name, error in failed.items()]
+
+    def _run(self, work: Sequence[Work], trees: Mapping[str, Guarded]) -> list[Predicted]:
         """One pass a model over prompt chunks and trees; predictions of the requests that have trees."""
         logits: dict[str, dict[str, torch.Tensor]] = {}
         hidden: dict[str, dict[str, torch.Tensor]] = {}
@@ -119,10 +155,9 @@ class Engine:
             owners: list[tuple[Active, Row, int]] = []
             for item in work:
                 tree = trees.get(item.active.request.id)
-                rows = [row for row in item.active.verified if row.model == model]
-                for row in rows:
-                    if tree is not None:
-                        segments.append(with_tree(row, item.active.tokens, tree))
+                for row in [row for row in item.active.rows.values() if row.model == model]:
+                    if tree is not None and row.verified:
+                        segments.append(with_tree(row, item.active.tokens, tree.tree))
                     elif limit := item.chunks.get(row.view, 0):
                         segments.append(chunk(row, item.active.tokens, limit))
                     else:
@@ -157,46 +192,23 @@ class Engine:
             for active in ready
         ]
 
-    def _expand(self, item: Predicted, candidates: torch.Tensor) -> torch.Tensor:
-        """Run candidate children ``[N, K]`` of all nodes under the target; their hidden states ``[N, K, H]``."""
-        active, tree = item.active, item.tree
-        row = active.rows[TARGET]
-        count, width = candidates.shape
-        wider = Tree(
-            [*tree.tokens, *candidates.flatten().tolist()],
-            [*tree.parents, *(node for node in range(count) for _ in range(width))],
-            [*tree.depths, *(tree.depths[node] + 1 for node in range(count) for _ in range(width))],
-            [*tree.sources, *((),) * (count * width)],
-        )
-        row.clamp(active.tokens)
-        segment = with_tree(row, active.tokens, wider)
-        outputs = [*segment.outputs][count:]
-        segment = Segment(segment.row, segment.base, segment.tokens, segment.depths, segment.parents, outputs)
-        output = row.backend.forward([segment], hidden=True)
-        row.cached = row.length(active.tokens)
-        active.stats.forward_passes += 1
-        active.stats.forward_rows += 1
-        assert output.hidden is not None
-        return output.hidden.view(count, width, -1)
-
     def _admit(self) -> None:
-        """Give rows to waiting requests while there is room.
-
-        Raises:
-            RunError: Nothing is in flight and still there is no memory; the request is dropped.
-        """
+        """Give rows to waiting requests while there is room; one for which there never is room fails."""
         while self._waiting and len(self._active) < self._max_batch:
             active = self._waiting[0]
             try:
                 self._open_rows(active)
-            except RunError:
+            except Exception as error:
                 active.close()
-                if self._active:
+                if self._active and isinstance(error, RunError):
                     return  # memory comes back when one of them ends
                 self._waiting.popleft()
+                self._told.append(FailedEvent(active.request.id, error))
+                continue
+            except BaseException:
+                active.close()
                 raise
-            self._waiting.popleft()
-            self._active.append(active)
+            self._active.append(self._waiting.popleft())
 
     def _open_rows(self, active: Active) -> None:
         request = active.request
@@ -219,16 +231,20 @@ class Engine:
         events: list[Event] = []
         for active in gone:
             active.finished = "cancelled"
-            events.append(DoneEvent(active.request.id, active.result()))
+            try:
+                events.append(DoneEvent(active.request.id, active.result()))
+            except Exception as error:
+                events.append(FailedEvent(active.request.id, error))
         self._drop(cancelled)
         return events
 
     def _drop(self, ids: set[str]) -> None:
         """Forget requests without events; their slots are free at once."""
-        for active in [active for active in self._active if active.request.id in ids]:
-            self._active.remove(active)
+        for active in [item for item in (*self._active, *self._waiting) if item.request.id in ids]:
             active.close()
+        self._active = [item for item in self._active if item.request.id not in ids]
         self._waiting = deque(item for item in self._waiting if item.request.id not in ids)
+        self._told = [event for event in self._told if event.request not in ids]
 
     def _validate(self, request: Request) -> None:
         taken = {item.request.id for item in (*self._active, *self._waiting)}
@@ -238,30 +254,21 @@ class Engine:
             raise InputError("max_new_tokens and max_draft_nodes must be at least 1")
         if request.stop_strings and request.detokenize is None:
             raise InputError("stop strings need a detokenizer", hint="give the request `detokenize`")
-        for name in _needed_views(request):
+        if request.alternatives < 0 or request.max_rewinds < 0:
+            raise InputError("alternatives and max_rewinds must not be negative")
+        for name, verified in _needed_views(request).items():
             view = request.views.get(name)
             if view is None:
                 raise InputError(
                     f"request {request.id!r} lacks the view {name!r}; it has {', '.join(request.views)}",
                     hint="give it a prompt for that view, or use a rule that does not need it",
                 )
+            if verified and view.role == "draft":
+                raise InputError(f"view {name!r} is for drafting, but a rule or a monitor reads it")
             if view.model not in self._backends:
                 raise InputError(f"view {name!r} names the unknown model {view.model!r}")
-            limit = self._backends[view.model].max_positions
-            length = len(view.prompt)
-            if not length:
-                raise InputError(f"the prompt of view {name!r} is empty")
-            if length + request.max_new_tokens > limit:
-                raise InputError(
-                    f"the prompt of view {name!r} has {length} tokens; with {request.max_new_tokens} new ones that is "
-                    f"more than the model's window of {limit}",
-                    hint="shorten the prompt or lower max_new_tokens",
-                )
-            worst = max(view.prompt)
-            if worst >= self.vocab_size or min(view.prompt) < 0:
-                raise InputError(
-                    f"the prompt of view {name!r} holds token {worst}, outside the {self.vocab_size} known"
-                )
+            window = self._backends[view.model].max_positions
+            check_prompt(name, view.prompt, request.max_new_tokens, window, self.vocab_size)
 
 
 def _needed_views(request: Request) -> dict[str, bool]:

@@ -48,3 +48,13 @@ class DoneEvent(Event):
     """The request is finished."""
 
     result: Result
+
+
+@dataclass(frozen=True)
+class FailedEvent(Event):
+    """The request ended without a result: one of its own parts failed, or there was no room for it.
+
+    Other requests are not concerned. `Engine.run` raises the error.
+    """
+
+    error: Exception

@@ -49,7 +49,7 @@ class Flag:
 
 @dataclass(frozen=True)
 class Stop:
-    """End the answer after the first ``keep`` tokens."""
+    """End the answer after the first ``keep`` tokens; with more than there are, all of them stay."""
 
     keep: int
     detail: Mapping[str, Any] = field(default_factory=dict)
@@ -60,7 +60,7 @@ class Rewind:
     """Go back to the first ``to`` tokens and decode again.
 
     Attributes:
-        to: Tokens that stay.
+        to: Tokens that stay; all of them to go on where the answer would have ended.
         overrides: Settings changed from there on: ``sampling.temperature``, or ``cad.alpha`` for a rule.
         bans: Tokens forbidden as the first one after the rewind.
         detail: For people.
@@ -74,10 +74,17 @@ class Rewind:
 
 @dataclass(frozen=True)
 class Retrieve:
-    """Look for more evidence with ``query`` and go on under the new prompts."""
+    """Look for more evidence with ``query`` and go on under the new prompts.
+
+    Attributes:
+        query: What to look for.
+        detail: For people.
+        to: Tokens that stay, to write the rest again under the new evidence, which counts as a rewind; all if None.
+    """
 
     query: str
     detail: Mapping[str, Any] = field(default_factory=dict)
+    to: int | None = None
 
 
 Action = Flag | Stop | Rewind | Retrieve
@@ -91,7 +98,10 @@ class MonitorSession(ABC):
         """See the next accepted token; an action other than `Flag` ends the step's path there."""
 
     def finish(self, text: str) -> Action | None:
-        """See the whole text once the answer is about to end; may still act."""
+        """See the whole text once the answer is about to end; may still act.
+
+        Tokens of a stop string have been taken back (`rewind`) before, so that a record matches the answer.
+        """
         return None
 
     def released(self) -> int | None:

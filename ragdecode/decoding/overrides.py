@@ -6,18 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
-from ragdecode.decoding.request import Sampling
+from ragdecode.decoding.request import Request, Sampling
 from ragdecode.decoding.rule import Rule
 from ragdecode.errors import InputError
 
 
 def apply_overrides(
-    rules: Sequence[Rule], sampling: Sampling, overrides: Mapping[str, Any]
+    rules: Sequence[Rule], sampling: Sampling, overrides: Mapping[str, Any], request: Request
 ) -> tuple[Sequence[Rule], Sampling]:
     """Rules and sampling with ``sampling.<field>`` and ``<rule>.<setting>`` replaced; the given ones stay as they are.
 
     Raises:
-        InputError: A key names no rule of the chain and no setting.
+        InputError: A key names no rule of the chain and no setting, or the value is not possible there.
     """
     changed = list(rules)
     for key, value in overrides.items():
@@ -29,7 +29,21 @@ def apply_overrides(
         if index is None or setting not in type(changed[index].settings).model_fields:
             names = ", ".join(["sampling", *(rule.part_name for rule in rules)])
             raise InputError(f"a rewind cannot override {key!r}", hint=f"write <name>.<setting>, names here: {names}")
-        old = changed[index]
-        settings = type(old.settings).model_validate({**old.settings.model_dump(), setting: value})
-        changed[index] = type(old)(settings)
+        changed[index] = _changed(changed[index], setting, value, request)
     return changed, sampling
+
+
+def _changed(rule: Rule, setting: str, value: Any, request: Request) -> Rule:
+    """The rule with one setting replaced."""
+    from pydantic import ValidationError
+
+    try:
+        settings = type(rule.settings).model_validate({**rule.settings.model_dump(), setting: value})
+    except ValidationError as error:
+        raise InputError(f"a rewind cannot set {rule.part_name}.{setting} to {value!r}: {error}") from error
+    new = type(rule)(settings).start(request)
+    if list(new.views) != list(rule.views) or new.expand != rule.expand:
+        raise InputError(
+            f"a rewind cannot set {rule.part_name}.{setting} to {value!r}: it changes which rows the rule reads"
+        )
+    return new

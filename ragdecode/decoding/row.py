@@ -48,7 +48,11 @@ class Row:
         self.cached = min(self.cached, self.length(tokens) - 1)
 
     def replace_prompt(self, prompt: Sequence[int], tokens: Sequence[int]) -> None:
-        """Put another prompt before the answer; an equal prefix stays cached."""
+        """Put another prompt before the answer; an equal prefix stays cached.
+
+        Raises:
+            RunError: There is no memory for a longer row.
+        """
         old = [*self.prompt, *tokens][: self.cached]
         new = [*prompt, *tokens]
         same = 0
@@ -56,6 +60,7 @@ class Row:
             same += 1
         needed = self.capacity - len(self.prompt) + len(prompt)
         if needed > self.capacity:
+            handle = self.backend.open_row(needed)  # first, so that a failure leaves the old row as it was
             self.backend.close_row(self.handle)
-            self.handle, self.capacity, same = self.backend.open_row(needed), needed, 0
+            self.handle, self.capacity, same = handle, needed, 0
         self.prompt, self.cached = prompt, same

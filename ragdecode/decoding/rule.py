@@ -12,6 +12,8 @@ from ragdecode.spec.settings import Settings
 if TYPE_CHECKING:
     import torch
 
+    from ragdecode.decoding.request import Request
+
 
 @dataclass(frozen=True)
 class Nodes:
@@ -53,6 +55,13 @@ class Rule(ABC):
 
     def __init__(self, settings: Settings) -> None:
         self.settings: Any = settings
+
+    def start(self, request: Request) -> Rule:
+        """The rule at work for one request: itself, unless it needs data of the request's own (a memory, say).
+
+        Requests whose rules are the same objects are composed together, so that only rules that must differ should.
+        """
+        return self
 
     @property
     @abstractmethod

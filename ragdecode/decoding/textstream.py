@@ -68,6 +68,17 @@ class TextStream:
                 return len(self.text) - held
         return len(self.text)
 
+    def settled(self, tokens: int) -> bool:
+        """Whether the last of the first ``tokens`` tokens is part of the answer, whatever comes next.
+
+        With stop strings, one that adds nothing to the text waits for the text after it: that may be cut, and then
+        the answer ends before the token.
+        """
+        end, limit = self.end_of(tokens), self.showable()
+        if self._longest and end == limit:
+            return end > self.end_of(tokens - 1)
+        return end <= limit
+
     def _decode(self, *, final: bool) -> None:
         if self.stopped is not None:
             return
@@ -76,7 +87,7 @@ class TextStream:
         waiting = len(self._tokens) - self._read
         if now.endswith(_UNFINISHED) and not final and waiting < _MAX_WAIT:
             return
-        if len(now) > len(before):
+        if len(now) > len(before) or waiting >= _MAX_WAIT:  # tokens without text must not pile up
             self._append(now[len(before) :])
             self._context, self._read = self._read, len(self._tokens)
 

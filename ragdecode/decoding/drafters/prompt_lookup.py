@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pydantic import Field, model_validator
@@ -81,6 +81,15 @@ class _Session(DraftSession):
             for size in range(1, min(self._settings.longest, len(self._tokens)) + 1):
                 self._places[tuple(self._tokens[-size:])].pop()
             self._tokens.pop()
+
+    def retrieved(self, prompts: Mapping[str, Sequence[int]]) -> None:
+        """Draft from the new evidence instead of the old."""
+        from ragdecode.decoding.request import TARGET
+
+        if (prompt := prompts.get(TARGET)) is not None:
+            answer = self._tokens[self._prompt :]
+            self._prompt, self._tokens, self._places = len(prompt), [], {}
+            self._extend([*prompt, *answer])
 
     def _extend(self, tokens: Sequence[int]) -> None:
         for token in tokens:
