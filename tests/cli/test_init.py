@@ -35,7 +35,7 @@ def test_a_new_app_passes_check_and_uses_its_own_files(run, tmp_path, monkeypatc
 
 
 def test_every_command_of_the_readme_exists(run, tmp_path):
-    from ragdecode.cli.main import COMMANDS
+    from ragdecode.cli.group import COMMANDS
 
     run("app")
     used = {
