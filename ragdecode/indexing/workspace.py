@@ -49,7 +49,8 @@ def disk_errors(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        # numpy tells of a write that was cut short by words alone
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT) or "requested and" in str(error)
         what = "the disk is full" if full else f"{error.strerror or error}"
         place = error.filename if isinstance(error.filename, str) else os.fspath(target)
         cure = "make room and build again" if full else "check the folder's permissions"

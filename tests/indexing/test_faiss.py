@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import numpy as np
@@ -98,3 +100,33 @@ def test_an_index_opened_without_encoders_says_so(tmp_path: Path) -> None:
     build(index_spec(tmp_path / "docs", FAISS), tmp_path / "index")
     with pytest.raises(RunError, match="opened without encoders"):
         open_index(tmp_path / "index").search("faiss", ["sky"], 1)
+
+
+def test_the_blocks_of_new_arrays_are_on_disk_before_they_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # a write to a memory map whose blocks cannot be had is not an exception but the end of the process
+    corpus(tmp_path / "docs", 3)
+    spec = index_spec(tmp_path / "docs", FAISS)
+    reserved: list[int] = []
+
+    def full(descriptor: int, start: int, size: int) -> None:
+        reserved.append(size)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(RunError, match="the disk is full"):
+        build(spec, tmp_path / "index")
+    assert len(reserved) == 1
+    assert reserved[0] > 3 * 16
+    assert [path.name for path in (tmp_path / "index").iterdir()] == [".lock"]
+
+
+def test_arrays_are_the_same_where_blocks_cannot_be_reserved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus(tmp_path / "docs", 5)
+    spec = index_spec(tmp_path / "docs", FAISS)
+    build(spec, tmp_path / "one")
+    monkeypatch.delattr(os, "posix_fallocate")
+    build(spec, tmp_path / "two")
+    one, two = (next((tmp_path / name).rglob("vectors.npy")).read_bytes() for name in ("one", "two"))
+    assert one == two

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 VECTORS, HASHES = "vectors.npy", "hashes.npy"
 #: passages given to the encoder at once
 BATCH = 64
+#: bytes written at once where blocks cannot be reserved
+_ZEROS = 1 << 20
 
 
 class FaissSettings(Settings):
@@ -48,8 +51,8 @@ class FaissStore:
         import numpy as np
 
         encoder = context.encoders(self.settings.encoder)
-        hashes = np.lib.format.open_memmap(folder / HASHES, "w+", "V16", (len(passages),))
-        vectors = np.lib.format.open_memmap(folder / VECTORS, "w+", np.float32, (len(passages), encoder.dimension))
+        hashes = _new_array(folder / HASHES, "V16", (len(passages),))
+        vectors = _new_array(folder / VECTORS, "float32", (len(passages), encoder.dimension))
         old, known = _known(context.previous, encoder)
         place: dict[bytes, int] = {}  # content hash -> row of this build that holds, or will hold, its vector
         copies: list[tuple[int, int]] = []
@@ -141,6 +144,26 @@ class FaissSearcher:
                 )
             self._encoder = encoder
         return self._encoder
+
+
+def _new_array(path: Path, dtype: str, shape: tuple[int, ...]) -> np.memmap[Any, Any]:
+    """A memory map with its blocks on disk: where they are missing, a write to a map kills the process.
+
+    Raises:
+        OSError: The disk is full.
+    """
+    import numpy as np
+
+    array: np.memmap[Any, Any] = np.lib.format.open_memmap(path, "w+", dtype, shape)
+    with path.open("r+b") as stream:
+        size = path.stat().st_size
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(stream.fileno(), 0, size)
+        else:
+            stream.seek(size - array.nbytes)
+            for start in range(0, array.nbytes, _ZEROS):
+                stream.write(bytes(min(_ZEROS, array.nbytes - start)))
+    return array
 
 
 def _known(previous: Previous | None, encoder: Encoder) -> tuple[NDArray[np.float32] | None, dict[bytes, int]]:
