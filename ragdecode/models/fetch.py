@@ -8,12 +8,12 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ragdecode.version import __version__
 from ragdecode.errors import InputError
 from ragdecode.models.gguf import convert_gguf, require_gguf
 from ragdecode.models.progress import Progress
 from ragdecode.models.weights import check_weights, weight_files
 from ragdecode.spec.model import ModelSpec
+from ragdecode.version import __version__
 
 
 @dataclass(frozen=True)
