@@ -193,6 +193,8 @@ def _back(
     """Go back to the first ``to`` tokens, and say that text which was shown is withdrawn."""
     announced, shown = active.announced, active.stream.end_of(to) if active.stream else 0
     active.rewind(to, overrides, bans)
+    # the border may run through a character, whose first tokens wait for another rest now
+    to = min(to, active.stream.whole) if active.stream else to
     if announced > to:
         active.announced, active.shown = to, min(active.shown, shown)
         events.append(RetractEvent(active.request.id, to, active.shown))
@@ -202,9 +204,10 @@ def _announce(active: Active, events: list[Event]) -> None:
     """Show the tokens whose text is final and that no monitor holds back."""
     stream = active.stream
     last = len(active.tokens)
-    if active.finished:
-        last = stream.tokens_covering_text() if stream else last
-    else:
+    if active.finished and stream:
+        stream.flush()  # a monitor's last word may have cut the text again
+        last = stream.tokens_covering_text()
+    elif not active.finished:
         held = [count for _, session in active.monitors if (count := session.released()) is not None]
         last = min([last, *held])
     while active.announced < last:

@@ -102,9 +102,13 @@ def _apply_rules(group: Sequence[Predicted], views: Mapping[str, torch.Tensor], 
         return composed
     owner = [(item, node) for item in group for node in range(item.tree.size)]
 
-    def path(node: int) -> list[int]:
+    def path(node: int, last: int | None = None, /) -> list[int]:
         item, local = owner[node]
-        return [*item.active.tokens, *item.tree.path(local)]
+        accepted, drafted = item.active.tokens, item.tree.path(local)
+        if last is None:
+            return [*accepted, *drafted]
+        start = max(len(accepted) + len(drafted) - last, 0)
+        return [*accepted[start:], *drafted[max(start - len(accepted), 0) :]]
 
     hidden: dict[str, torch.Tensor] = {}
     if any(rule.hidden for rule in rules):  # else some may lack them: a monitor of one request can ask for them too
@@ -144,7 +148,7 @@ def _pick(item: Predicted, log_probs: torch.Tensor, target: torch.Tensor) -> tup
             log_probs.shape[-1],
             log_probs.device,
         )
-        scores = warp(scores, sampling).double() + noise[torch.tensor(tree.depths, device=noise.device)]
+        scores = warp(scores, sampling).to(noise.dtype) + noise[torch.tensor(tree.depths, device=noise.device)]
     return scores.argmax(dim=-1), dead
 
 

@@ -28,11 +28,13 @@ def _shift(x: torch.Tensor, bits: int) -> torch.Tensor:
 def gumbel(
     seed: int, request: str, epoch: int, positions: Sequence[int], vocab_size: int, device: torch.device
 ) -> torch.Tensor:
-    """Standard Gumbel noise ``[len(positions), V]`` in float64.
+    """Standard Gumbel noise ``[len(positions), V]`` in float64 (in float32 where the device knows no other).
 
     The generator is SplitMix64 (Steele, Lea and Flood 2014) used by counter: stream key from a hash of (seed,
     request, epoch, position), counter from the token id. Integer arithmetic, hence the same bits on every device.
     """
+    if device.type == "mps":  # neither the integers' products nor float64 are to be had there
+        return gumbel(seed, request, epoch, positions, vocab_size, torch.device("cpu")).float().to(device)
     keys = []
     for position in positions:
         text = f"{seed}\x00{request}\x00{epoch}\x00{position}".encode("utf-8", "surrogatepass")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from ragdecode.spec.settings import Settings
 
@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     import torch
 
     from ragdecode.decoding.request import Request
+
+
+class Path(Protocol):
+    """Tokens generated up to and including a node."""
+
+    def __call__(self, node: int, last: int | None = None, /) -> list[int]:
+        """All of them, or the last few."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +30,8 @@ class Nodes:
         composed: Log-probabilities so far ``[N, V]``: the target view's, or what the rule before in the chain made.
         log_probs: Each view's log-probabilities ``[N, V]``, normalised, float32 or better.
         hidden: Each view's last hidden states ``[N, H]``, for rules that declare ``hidden``.
-        path: ``path(n)`` is the list of tokens generated up to and including node n (computed when called).
+        path: ``path(n)`` is the list of tokens generated up to and including node n, ``path(n, 8)`` its last 8;
+            computed when called, in time proportional to the list.
         candidates: Children that the rule asked to see with `Rule.expand` ``[N, K]``.
         candidate_hidden: Their hidden states in the target view ``[N, K, H]``.
     """
@@ -31,7 +39,7 @@ class Nodes:
     composed: torch.Tensor
     log_probs: Mapping[str, torch.Tensor]
     hidden: Mapping[str, torch.Tensor] = field(default_factory=dict)
-    path: Callable[[int], list[int]] = lambda _: []
+    path: Path = lambda _node, _last=None: []
     candidates: torch.Tensor | None = None
     candidate_hidden: torch.Tensor | None = None
 

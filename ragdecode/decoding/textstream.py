@@ -68,12 +68,19 @@ class TextStream:
                 return len(self.text) - held
         return len(self.text)
 
+    @property
+    def whole(self) -> int:
+        """How many tokens the text holds; the others wait for the rest of a character."""
+        return self._read
+
     def settled(self, tokens: int) -> bool:
         """Whether the last of the first ``tokens`` tokens is part of the answer, whatever comes next.
 
-        With stop strings, one that adds nothing to the text waits for the text after it: that may be cut, and then
-        the answer ends before the token.
+        One that holds a part of a character waits for the rest. With stop strings, one that adds nothing to the
+        text waits for the text after it: that may be cut, and then the answer ends before the token.
         """
+        if tokens > self._read:
+            return False
         end, limit = self.end_of(tokens), self.showable()
         if self._longest and end == limit:
             return end > self.end_of(tokens - 1)

@@ -141,10 +141,18 @@ def test_prompt_lookup_drafts_from_the_new_evidence():
     nodes=st.sampled_from([2, 9]),
     hold=st.sampled_from([None, 3]),
     temperature=st.sampled_from([0.0, 1.0]),
-    stop=st.sampled_from([[], ["A"], ["MB", "Q"]]),
+    stop=st.sampled_from([[], ["ab"], ["\u00e9", "b."], [".a"]]),
+    pieces=st.lists(st.sampled_from([b"a", b"b", b".", b"", b"\xc3", b"\xa9", b"\xe2\x82"]), min_size=5, max_size=5),
 )
 @settings(max_examples=25, deadline=None)
-def test_any_script_of_actions_is_the_same_with_drafts_and_can_be_followed(acts, nodes, hold, temperature, stop):
+def test_any_script_of_actions_is_the_same_with_drafts_and_can_be_followed(
+    acts, nodes, hold, temperature, stop, pieces
+):
+    """Texts of half characters and empty tokens included."""
+
+    def detokenize(tokens):
+        return b"".join(pieces[token % 5] for token in tokens).decode(errors="replace")
+
     def monitor():
         todo = list(acts)
 
@@ -166,7 +174,7 @@ def test_any_script_of_actions_is_the_same_with_drafts_and_can_be_followed(acts,
             drafters=drafters,
             max_draft_nodes=nodes,
             max_new_tokens=12,
-            detokenize=letters,
+            detokenize=detokenize,
             stop_strings=stop,
             sampling=Sampling(temperature=temperature),
         )
@@ -180,12 +188,32 @@ def test_any_script_of_actions_is_the_same_with_drafts_and_can_be_followed(acts,
                 shown, count = shown[: event.characters], event.tokens
             elif isinstance(event, DoneEvent):
                 results.append(event.result)
-        assert shown == results[-1].text == letters(results[-1].tokens)
+        assert shown == results[-1].text
+        assert not any(item in shown for item in stop)
         assert count == len(results[-1].tokens) == len(results[-1].records)
         assert results[-1].monitors["scripted"] == results[-1].tokens
     assert results[0].tokens == results[1].tokens
     assert results[0].finish_reason == results[1].finish_reason
     assert results[0].notes == results[1].notes
+
+
+@pytest.mark.parametrize("nodes", [1, 12])
+def test_an_answer_that_ends_inside_a_character_is_shown_to_its_end(nodes):
+    tokens = plain().tokens
+    end = next(token for token in tokens[2:] if token not in tokens[:2])
+    item = request(
+        "a",
+        VIEWS,
+        rules=CAD,
+        detokenize=lambda ids: b"".join(b"\xc3" if token == tokens[1] else b"x" for token in ids).decode(
+            errors="replace"
+        ),
+        end_tokens=frozenset([end]),
+        drafters=[TreeDrafter(tokens, 1)],
+        max_draft_nodes=nodes,
+    )
+    events = list(Engine({"main": backend()}).run([item]))
+    assert "".join(event.text for event in events if isinstance(event, TokenEvent)) == events[-1].result.text
 
 
 def test_half_a_character_is_not_announced_before_a_stop_string_takes_it():

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from ragdecode.decoding import signals
+from ragdecode.decoding.backends.llama import LlamaBackend
 from ragdecode.decoding.drafter import Draft
 from ragdecode.decoding.engine import Engine
 from ragdecode.decoding.events import TokenEvent
@@ -20,7 +21,7 @@ from ragdecode.decoding.sampling import warp
 from ragdecode.decoding.tree import fuse
 from ragdecode.errors import InputError, RunError
 from ragdecode.spec.settings import NoSettings
-from tests.decoding.engines import VOCAB, TreeDrafter, backend, decode, prompt, request
+from tests.decoding.engines import VOCAB, TreeDrafter, backend, decode, model, prompt, request
 from tests.decoding.test_adversarial import Track
 from tests.decoding.test_commit import CAD, LOOKUP, VIEWS, Scripted, plain
 from tests.decoding.test_model_drafters import Repulsion, ViewDrafter
@@ -222,3 +223,42 @@ def test_a_view_for_drafting_is_not_read_by_a_rule():
 def test_more_alternatives_than_tokens_are_all_tokens():
     result = plain(2, alternatives=VOCAB + 50)
     assert sorted(item.token for item in result.records[0].alternatives) == list(range(VOCAB))
+
+
+class Last(Rule):
+    """Forbids the last three tokens of each node's path, taken either way."""
+
+    part_name = "last"
+    views = ()
+
+    def compose(self, nodes):
+        scores = nodes.composed.clone()
+        for node in range(scores.shape[0]):
+            whole = nodes.path(node)
+            for count in range(6):
+                assert nodes.path(node, count) == whole[max(len(whole) - count, 0) :]
+            scores[node, nodes.path(node, 3)] = float("-inf")
+        return scores
+
+
+def test_a_rule_can_read_the_end_of_a_path_alone():
+    settings = {"rules": [Last(NoSettings())], "max_new_tokens": 20}
+    alone = decode(Engine({"main": backend()}), request("a", VIEWS, **settings))["a"].tokens
+    drafters = [TreeDrafter(alone, 1)]
+    item = request("a", VIEWS, **settings, drafters=drafters, max_draft_nodes=14)
+    assert decode(Engine({"main": backend()}), item)["a"].tokens == alone
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("linear", ["auto", "plain"])
+def test_chunks_without_predictions_drafts_and_rewinds_run_in_every_dtype(dtype, linear):
+    stock = model()
+    mine = LlamaBackend(stock.config.to_dict(), stock.state_dict(), dtype=dtype, linear=linear)
+    monitor = Scripted(lambda s, t: Rewind(2) if t.position == 6 and not s.rewinds else None)
+    result = decode(
+        Engine({"main": mine}, prefill_tokens=4),
+        request("a", VIEWS, rules=CAD, drafters=[LOOKUP], monitors=[monitor], max_new_tokens=12),
+    )["a"]
+    assert len(result.tokens) == 12
+    if dtype is torch.float32:
+        assert result.tokens == plain(12).tokens
