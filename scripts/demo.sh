@@ -10,7 +10,9 @@ started=$SECONDS
 step() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
 run() {
   printf '$'
-  printf ' %q' "$@"
+  for word in "$@"; do
+    if [[ $word == *" "* ]]; then printf ' "%s"' "$word"; else printf ' %s' "$word"; fi
+  done
   printf '\n'
   "$@"
 }
@@ -19,9 +21,10 @@ step "1/3  Index the project's own docs/"
 run ragdecode index build docs-qa
 
 step "2/3  A question, answered from the documents with its sources"
-run ragdecode ask docs-qa "How do I check a YAML file for mistakes?"
+run ragdecode ask docs-qa "Which exit code means that the input was wrong?" --set decode.rule.cad.alpha=0.25
 
-step "3/3  A passage that contradicts what the model believes"
+step "3/3  Passages that contradict what the model believes"
+echo "Chosen because the model alone falls back on belief here; docs/benchmarks.md has the rates over many."
 mkdir -p .ragdecode
 python scripts/show_conflict.py "$requests"
 run ragdecode decode conflict --requests "$requests" --set decode.rule.cad.alpha=0 --out .ragdecode/demo-plain.jsonl
@@ -31,8 +34,8 @@ python scripts/show_conflict.py "$requests" .ragdecode/demo-cad.jsonl "with CAD,
 
 printf '\nDone in %d s. What to type next (after: source %s):\n' "$((SECONDS - started))" "$1/activate"
 cat <<'NEXT'
-  ragdecode ask docs-qa "What does a drafter change?" --trace trace.html   # then open trace.html
-  ragdecode ask docs-qa "..." --docs path/to/your/folder                   # your own documents
+  ragdecode ask docs-qa "Which Python version does ragdecode need?" --trace trace.html  # then open it
+  ragdecode ask docs-qa "..." --docs path/to/your/folder                    # your own documents
   ragdecode chat docs-qa                                                   # ask again and again
   ragdecode explain docs-qa                                                # what the pipeline does, with every default
   ragdecode init my-app                                                    # a new app to edit
