@@ -28,7 +28,6 @@ def commit(item: Composed, nodes: Sequence[NodeSignals]) -> list[Event]:
     before = len(active.tokens)
     events: list[Event] = []
     cut: tuple[str, Action] | None = None
-    active.stats.steps += 1
     seen = active.committed
     for depth, (node, token) in enumerate(zip(path, picked, strict=True)):
         signal = nodes[node]
@@ -59,6 +58,7 @@ def commit(item: Composed, nodes: Sequence[NodeSignals]) -> list[Event]:
         if cut or active.finished:
             break
     taken = len(active.tokens) - before
+    active.stats.steps += active.committed > seen
     _count_drafts(active, tree, path[: active.committed - seen + 1])
     _keep(active, before, path[: max(taken, 1)])
     verified = Verified(tree.tokens, tree.parents, path[: max(taken, 1)], active.tokens[before:], item.log_probs)

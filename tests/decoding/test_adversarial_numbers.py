@@ -194,7 +194,7 @@ def test_the_prompt_of_a_draft_only_view_is_read_in_chunks_too():
 
 def test_a_draft_view_that_is_never_looked_at_stalls_nobody():
     views = {"with_context": View(prompt(1, 9)), "rag": View(prompt(2, 30), role="draft")}
-    items = [Request(f"r{i}", views, drafters=[ViewDrafter("rag", 2)], max_draft_nodes=1) for i in range(2)]
+    items = [Request(f"r{i}", views, drafters=[ViewDrafter("rag", 0)]) for i in range(2)]
     engine = Engine({"main": backend()}, prefill_tokens=40)
     for item in items:
         engine.submit(item)
@@ -262,3 +262,11 @@ def test_chunks_without_predictions_drafts_and_rewinds_run_in_every_dtype(dtype,
     assert len(result.tokens) == 12
     if dtype is torch.float32:
         assert result.tokens == plain(12).tokens
+
+
+def test_views_of_drafters_that_may_not_draft_cost_no_row():
+    views = {"with_context": View(prompt(1, 9)), "rag": View(prompt(2, 200), role="draft")}
+    mine, passes = spied(backend())
+    item = Request("a", views, drafters=[ViewDrafter("rag", 2)], max_draft_nodes=1, max_new_tokens=3)
+    decode(Engine({"main": mine}, prefill_tokens=16), item)
+    assert passes == [(9, 1), (1, 1), (1, 1)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from ragdecode.decoding.rule import Nodes, Rule
 from ragdecode.spec.registry import register
@@ -25,6 +25,13 @@ class CadSettings(Settings):
     """Strength: 0 is plain decoding, 0.5 suits most work, 1 suits conflicts of evidence and belief."""
     against: str = "without_context"
     """The view that is divided out."""
+
+    @field_validator("against")
+    @classmethod
+    def _another_view(cls, against: str) -> str:
+        if against == "with_context":
+            raise ValueError("'with_context' is the view that is decoded: divided by itself it stays as it is")
+        return against
 
 
 @register("rule", "cad", CadSettings)
