@@ -6,14 +6,14 @@ The first stop or action cuts the path, so that a draft never lets a sentence ru
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+from ragdecode.decoding.actions import act, tell
 from ragdecode.decoding.active import Active
 from ragdecode.decoding.compose import Composed
 from ragdecode.decoding.drafter import Verified
-from ragdecode.decoding.events import ActionEvent, Event, RetractEvent, TokenEvent
-from ragdecode.decoding.monitor import Accepted, Action, Flag, Retrieve, Rewind, Stop
+from ragdecode.decoding.events import Event, TokenEvent
+from ragdecode.decoding.monitor import Accepted, Action, Flag
 from ragdecode.decoding.request import TARGET, TokenRecord
 from ragdecode.decoding.signals import NodeSignals
 from ragdecode.decoding.tree import MODEL, Tree
@@ -65,7 +65,7 @@ def commit(item: Composed, nodes: Sequence[NodeSignals]) -> list[Event]:
     for _, drafter in active.drafters:
         drafter.observe(verified)
     if cut is not None:
-        _act(active, *cut, events)
+        act(active, *cut, events)
     if active.finished:
         _last_words(active, events)
     _announce(active, events)
@@ -102,7 +102,7 @@ def _observe(
     for name, session in active.monitors:
         action = session.observe(token)
         if isinstance(action, Flag):
-            _tell(active, name, "flag", action.detail, events)
+            tell(active, name, "flag", action.detail, events)
         elif action is not None and cut is None:
             cut = name, action
     return cut
@@ -119,85 +119,11 @@ def _last_words(active: Active, events: list[Event]) -> None:
         if active.finished == "monitor" and not isinstance(action, Flag):
             active.notes.append(f"monitor {name} asked to act, but the answer was stopped already")
             continue
-        _act(active, name, action, events)
+        act(active, name, action, events)
         if active.finished != "monitor" and active.rewinds > rewinds:
             break
     if active.rewinds > rewinds and active.finished in ("length", "stop"):
         _last_words(active, events)
-
-
-def _act(active: Active, name: str, action: Action, events: list[Event]) -> None:
-    """Carry out what a monitor asked for."""
-    if isinstance(action, Stop):
-        if _place(active, name, action.keep) < len(active.tokens):
-            _back(active, action.keep, events)
-        active.finished = "monitor"
-        _tell(active, name, "stop", action.detail, events)
-    elif isinstance(action, Rewind):
-        if _may_rewind(active, name):
-            _back(active, _place(active, name, action.to), events, action.overrides, action.bans)
-            active.notes.append(f"monitor {name} rewound the answer to {action.to} tokens")
-            _tell(active, name, "rewind", action.detail, events)
-        else:
-            _tell(active, name, "flag", action.detail, events)
-    elif isinstance(action, Retrieve):
-        _retrieve(active, name, action, events)
-    else:
-        _tell(active, name, "flag", action.detail, events)
-
-
-def _retrieve(active: Active, name: str, action: Retrieve, events: list[Event]) -> None:
-    """Put new evidence before the answer; of what was written, as much stays as the monitor says."""
-    find = active.request.retrieve
-    if find is None:
-        active.notes.append(f"monitor {name} asked for more evidence, but this run cannot retrieve")
-        return
-    if action.to is not None:
-        if not _may_rewind(active, name):
-            _tell(active, name, "flag", action.detail, events)
-            return
-        _back(active, _place(active, name, action.to), events)
-    if active.finished:
-        active.notes.append(f"monitor {name} asked for more evidence, but the answer was at its end")
-        return
-    active.replace_prompts(find(action.query))
-    active.notes.append(f"monitor {name} retrieved again with {action.query!r}")
-    _tell(active, name, "retrieve", {"query": action.query, **action.detail}, events)
-
-
-def _place(active: Active, name: str, tokens: int) -> int:
-    """A number of tokens that stay, as a monitor gave it."""
-    if tokens < 0:
-        raise ValueError(f"monitor {name} wants to keep {tokens} tokens")
-    return min(tokens, len(active.tokens))
-
-
-def _may_rewind(active: Active, name: str) -> bool:
-    if active.rewinds < active.request.max_rewinds:
-        return True
-    active.notes.append(f"monitor {name} asked for a rewind, but max_rewinds = {active.request.max_rewinds} is used up")
-    return False
-
-
-def _tell(active: Active, name: str, action: str, detail: Mapping[str, Any], events: list[Event]) -> None:
-    events.append(ActionEvent(active.request.id, name, action, dict(detail)))
-
-
-def _back(
-    active: Active,
-    to: int,
-    events: list[Event],
-    overrides: Mapping[str, Any] | None = None,
-    bans: Sequence[int] = (),
-) -> None:
-    """Go back to the first ``to`` tokens, and say that text which was shown is withdrawn."""
-    announced, shown = active.announced, active.stream.end_of(to) if active.stream else 0
-    active.rewind(to, overrides, bans)
-    # the border may run through a character, whose first tokens wait for another rest now
-    to = min(to, active.stream.whole) if active.stream else to
-    if announced > to:
-        active.announced, active.shown = to, min(active.shown, shown)
-        events.append(RetractEvent(active.request.id, to, active.shown))
 
 
 def _announce(active: Active, events: list[Event]) -> None:

@@ -1,0 +1,85 @@
+"""What monitors may do to an answer: flag, stop, rewind, retrieve."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ragdecode.decoding.active import Active
+from ragdecode.decoding.events import ActionEvent, Event, RetractEvent
+from ragdecode.decoding.monitor import Action, Retrieve, Rewind, Stop
+
+
+def act(active: Active, name: str, action: Action, events: list[Event]) -> None:
+    """Carry out what a monitor asked for."""
+    if isinstance(action, Stop):
+        if _place(active, name, action.keep) < len(active.tokens):
+            _back(active, action.keep, events)
+        active.finished = "monitor"
+        tell(active, name, "stop", action.detail, events)
+    elif isinstance(action, Rewind):
+        if _may_rewind(active, name):
+            _back(active, _place(active, name, action.to), events, action.overrides, action.bans)
+            active.notes.append(f"monitor {name} rewound the answer to {action.to} tokens")
+            tell(active, name, "rewind", action.detail, events)
+        else:
+            tell(active, name, "flag", action.detail, events)
+    elif isinstance(action, Retrieve):
+        _retrieve(active, name, action, events)
+    else:
+        tell(active, name, "flag", action.detail, events)
+
+
+def _retrieve(active: Active, name: str, action: Retrieve, events: list[Event]) -> None:
+    """Put new evidence before the answer; of what was written, as much stays as the monitor says."""
+    find = active.request.retrieve
+    if find is None:
+        active.notes.append(f"monitor {name} asked for more evidence, but this run cannot retrieve")
+        return
+    if action.to is not None:
+        if not _may_rewind(active, name):
+            tell(active, name, "flag", action.detail, events)
+            return
+        _back(active, _place(active, name, action.to), events)
+    if active.finished:
+        active.notes.append(f"monitor {name} asked for more evidence, but the answer was at its end")
+        return
+    active.replace_prompts(find(action.query))
+    active.notes.append(f"monitor {name} retrieved again with {action.query!r}")
+    tell(active, name, "retrieve", {"query": action.query, **action.detail}, events)
+
+
+def _place(active: Active, name: str, tokens: int) -> int:
+    """A number of tokens that stay, as a monitor gave it."""
+    if tokens < 0:
+        raise ValueError(f"monitor {name} wants to keep {tokens} tokens")
+    return min(tokens, len(active.tokens))
+
+
+def _may_rewind(active: Active, name: str) -> bool:
+    if active.rewinds < active.request.max_rewinds:
+        return True
+    active.notes.append(f"monitor {name} asked for a rewind, but max_rewinds = {active.request.max_rewinds} is used up")
+    return False
+
+
+def tell(active: Active, name: str, action: str, detail: Mapping[str, Any], events: list[Event]) -> None:
+    """Say what a monitor did."""
+    events.append(ActionEvent(active.request.id, name, action, dict(detail)))
+
+
+def _back(
+    active: Active,
+    to: int,
+    events: list[Event],
+    overrides: Mapping[str, Any] | None = None,
+    bans: Sequence[int] = (),
+) -> None:
+    """Go back to the first ``to`` tokens, and say that text which was shown is withdrawn."""
+    announced, shown = active.announced, active.stream.end_of(to) if active.stream else 0
+    active.rewind(to, overrides, bans)
+    # the border may run through a character, whose first tokens wait for another rest now
+    to = min(to, active.stream.whole) if active.stream else to
+    if announced > to:
+        active.announced, active.shown = to, min(active.shown, shown)
+        events.append(RetractEvent(active.request.id, to, active.shown))
