@@ -35,7 +35,7 @@ class Combination:
         checks: dict[str, Callable[[Any], None]] = {
             "pipelines": self._pipeline,
             "decoding": lambda decode: self._decode(decode, ()),
-            "indexes": lambda index: self._once(index.stores, ("stores",)),
+            "indexes": lambda index: self._index(index, ()),
             "retrievers": lambda chain: self._retrieve(chain, None, ()),
         }
         if kind in checks:
@@ -53,12 +53,21 @@ class Combination:
         if spec.retrieve and spec.index is None:
             self._add(("retrieve",), "there is nothing to search: the pipeline has no index", "add 'index:'")
         if spec.index is not None:
-            self._once(spec.index.stores, ("index", "stores"))
+            self._index(spec.index, ("index",))
             if not spec.retrieve:
                 hint = "add 'retrieve:', or leave the index out if passages come with the request"
-                self._add(("index",), "nothing searches the index: the pipeline has no 'retrieve'", hint)
+                message = "nothing searches the index: the pipeline has no 'retrieve'"
+                self._add(("index",), message, hint, outermost=True)
         self._retrieve(spec.retrieve, spec.index, ("retrieve",))
         self._decode(spec.decode, ("decode",))
+
+    def _index(self, spec: IndexSpec, path: Path_) -> None:
+        self._once(spec.stores, (*path, "stores"))
+        if not spec.stores:
+            self._add((*path, "stores"), "the index has no store: nothing could be searched", "name one: bm25, faiss")
+        if not spec.corpus.include:
+            hint = "leave it out for the usual formats"
+            self._add((*path, "corpus", "include"), "no pattern: no file would be read", hint)
 
     def _once(self, parts: Sequence[Part], path: Path_) -> None:
         """The same part twice is a slip."""

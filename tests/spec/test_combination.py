@@ -148,3 +148,25 @@ def test_the_kind_of_a_name_is_found_out(app):
     assert [kind_of(name) for name in ("docs-qa", "hybrid", "grounded", "minilm", "cad", "docs", "nope")] == [
         "pipelines", "retrievers", "prompts", "models", "decoding", "indexes", "pipelines",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("more", "problem"),
+    [
+        ("index: {corpus: {path: .}, stores: []}\nretrieve: bm25\n", r"index.stores: the index has no store"),
+        ("index: {corpus: {path: ., include: []}}\nretrieve: bm25\n", r"index.corpus.include: no pattern"),
+        ("index: {corpus: {path: .}, stores: [{faiss: {encoder: smollm2-135m}}]}\nretrieve: dense\n",
+         r"index.stores.faiss.encoder: 'smollm2-135m' is a model of kind causal"),
+        ("decode: {rule: {cad: {against: with_context}}}\n", r"decode.rule.cad.against: 'with_context' is the view"),
+        ("engine: {device: tpu}\n", r"engine.device: expected auto, cpu, mps, cuda, xpu.*found 'tpu'"),
+    ],
+)  # fmt: skip
+def test_what_could_only_fail_later_is_refused(app, more, problem):
+    with pytest.raises(SpecError, match=problem):
+        pipeline(app, more=more)
+
+
+def test_an_index_that_nothing_searches_is_blamed_on_the_pipeline(app):
+    app.write({"indexes/i.yaml": "description: mine\ncorpus: {path: .}\n"})
+    with pytest.raises(SpecError, match=r"pipelines/p.yaml:2: index: nothing searches"):
+        pipeline(app, more="index: i\n")

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from ragdecode.errors import InputError, RunError
 from ragdecode.indexing.store import Built
@@ -37,6 +37,13 @@ class FaissSettings(Settings):
     """Sentence encoder of passages and queries."""
     kind: Literal["flat"] = "flat"
     """``flat`` compares the query with every passage: exact."""
+
+    @field_validator("encoder")
+    @classmethod
+    def _encodes(cls, encoder: ModelSpec) -> ModelSpec:
+        if encoder.kind != "encoder":
+            raise ValueError(f"'{encoder.name}' is a model of kind {encoder.kind}; vectors need one of kind encoder")
+        return encoder
 
 
 @register("store", "faiss", FaissSettings)
