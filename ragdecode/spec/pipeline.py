@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from ragdecode.spec.decode import DecodeSpec
 from ragdecode.spec.index import IndexSpec
@@ -14,11 +15,13 @@ from ragdecode.spec.prompt import PromptSpec
 from ragdecode.spec.reference import Reference
 from ragdecode.spec.settings import Settings
 
+_DEVICE = r"^(auto|cpu|mps|(cuda|xpu)(:[0-9]+)?)$"
+
 
 class EngineSpec(Settings):
     """How the model runs on this machine."""
 
-    device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|(cuda|xpu)(:\d+)?)$")
+    device: str = Field(default="auto", json_schema_extra={"pattern": _DEVICE})
     """``auto`` takes the accelerator if there is one, else the CPU."""
     dtype: Literal["auto", "float32", "bfloat16", "float16", "float64"] = "auto"
     """``auto`` is float32 on CPU and MPS, bfloat16 on CUDA and XPU; float32 promises equal tokens under drafts."""
@@ -30,6 +33,13 @@ class EngineSpec(Settings):
     """Requests that are decoded together."""
     prefill_tokens: int = Field(default=512, ge=16)
     """Prompt tokens that one step may read, over all requests."""
+
+    @field_validator("device")
+    @classmethod
+    def _known(cls, device: str) -> str:
+        if re.search(_DEVICE, device) is None:
+            raise ValueError(f"expected auto, cpu, mps, cuda, xpu, or one of several: cuda:1; found {device!r}")
+        return device
 
 
 class PipelineSpec(Settings):

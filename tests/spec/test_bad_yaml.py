@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from ragdecode.errors import SpecError
-from ragdecode.spec.load import load_pipeline
+from ragdecode.spec.load import load_document, load_pipeline
 
 P = "pipelines/p.yaml"
 GOOD = "model: smollm2-135m\n"
@@ -80,7 +80,7 @@ CASES = [
     one("not a number", GOOD + "decode: {sampling: {temperature: .nan}}\n", 2, "decode.sampling.temperature", "nan"),
     one("empty stop", GOOD + 'decode:\n  stop:\n    - a\n    - ""\n', 5, "decode.stop.1", "at least 1 character"),
     one("choice", GOOD + "engine: {dtype: float23}\n", 2, "engine.dtype", "one of auto, float32", "'float32'"),
-    one("pattern", GOOD + "engine: {device: gpu}\n", 2, "engine.device", "expected text that matches"),
+    one("device", GOOD + "engine: {device: gpu}\n", 2, "engine.device", "found 'gpu'"),
     one("two fields at odds", GOOD + "index:\n  corpus: {path: ../docs}\n  split:\n    tokens: 20\n    overlap: 15\n"
         "retrieve: bm25\n", 5, "index.split", "overlap (15) must be at most half of tokens (20)"),
     one("missing corpus", GOOD + "index:\n  corpus:\n    path: ../dosc\nretrieve: bm25\n", 4, "index.corpus.path",
@@ -196,3 +196,19 @@ def test_problem(app, case):
 def test_there_are_many_cases():
     assert len(CASES) >= 80
     assert len({case.name for case in CASES}) == len(CASES)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{wheel: {package: --index-url=x, version: '1', file: f, sha256: SHA}}",
+        "{wheel: {package: 'a @ file:///b', version: '1', file: f, sha256: SHA}}",
+        "{wheel: {package: a, version: '1 --pre', file: f, sha256: SHA}}",
+        "{hub: {repo: ../secrets}}",
+        "{hub: {repo: a/b/c}}",
+    ],
+)
+def test_names_that_would_reach_an_installer_or_a_url_are_checked(app, source):
+    app.write({"configs/models/m.yaml": f"source: {source.replace('SHA', '0' * 64)}\n"})
+    with pytest.raises(SpecError, match=r"m.yaml:1: source.*expected text that matches"):
+        load_document("models", "m")

@@ -228,3 +228,16 @@ def test_a_target_that_is_not_there(app, target, message, hint):
         load_pipeline(target)
     if target != "pipelines":
         assert hint in (caught.value.problems[0].hint or "")
+
+
+def test_what_is_no_regular_file_is_said_to_be_there(app):
+    with pytest.raises(SpecError, match=r"/dev/null: this is no regular file"):
+        load_pipeline("/dev/null")
+
+
+def test_a_link_in_a_circle_is_no_name(app):
+    app.write({"pipelines/p.yaml": "model: smollm2-135m\n"})
+    (app.root / "pipelines" / "loop.yaml").symlink_to("loop.yaml")
+    with pytest.raises(SpecError, match=r"valid here: .*p") as caught:
+        load_pipeline("zzz")
+    assert "loop" not in str(caught.value)

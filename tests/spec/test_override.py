@@ -152,3 +152,9 @@ def test_it_holds_for_every_file_of_the_catalogue(kind):
 def test_no_text_is_more_than_an_error(text):
     with contextlib.suppress(SpecError):
         load_pipeline("p", [text])
+
+
+def test_a_path_on_the_command_line_starts_in_the_current_folder(app):
+    app.write({"pipelines/p.yaml": "model: smollm2-135m\nindex: {corpus: {path: .}}\nretrieve: bm25\n"})
+    with pytest.raises(SpecError, match=r"paths are relative to the current folder"):
+        load_pipeline("p", ["index.corpus.path=../nowhere"])

@@ -16,7 +16,7 @@ def test_grounded(environment):
         environment.from_string(message.content) for message in load_document("prompts", "grounded").spec.messages
     )
     passages = [{"rank": 1, "text": "One."}, {"rank": 2, "text": "Two."}]
-    assert user.render(question="Q?", passages=passages) == "[1] One.\n\n[2] Two.\n\nQuestion: Q?"
+    assert user.render(question="Q?", passages=passages) == "Context:\nOne.\n\nTwo.\n\nQuestion: Q?"
     assert user.render(question="Q?", passages=[]) == "Question: Q?"
-    assert "passages" in system.render(passages=passages)
-    assert system.render(passages=[]) == "You answer questions. Answer in one or two short sentences."
+    assert "from the context" in system.render(passages=passages)
+    assert system.render(passages=[]) == "Answer the question in one or two short sentences."
