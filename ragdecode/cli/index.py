@@ -67,7 +67,7 @@ def build(target: str, overrides: tuple[str, ...], as_json: bool, force: bool, f
         _print_report(report)
 
 
-@command.command("info")
+@command.command("info", short_help="Print what an index says about itself.")
 @click.argument("target")
 @_set_option
 @_json_option
@@ -87,7 +87,7 @@ def info(target: str, overrides: tuple[str, ...], as_json: bool) -> None:
         click.echo(_skipped(entry["source"], entry["reason"]))
 
 
-@command.command("verify")
+@command.command("verify", short_help="Look for damage in an index.")
 @click.argument("target")
 @_set_option
 @_json_option
@@ -142,12 +142,23 @@ def _folder(target: str, overrides: tuple[str, ...]) -> tuple[Path, IndexSpec | 
     """Folder of the index that is meant, and what it must have been built from."""
     from ragdecode.indexing.location import index_path
 
-    if Path(target).is_dir():
+    if _is_folder(target):
         if overrides:
             raise InputError("--set has no place with the folder of an index")
         return Path(target), None
     document = _load(target, overrides)
     return index_path(document), _index_spec(document)
+
+
+def _is_folder(target: str) -> bool:
+    """Whether the folder of an index is meant, and not a name that some other folder has too."""
+    from ragdecode.indexing import manifest
+    from ragdecode.spec.catalogue import NAME, file_of, find
+
+    if not Path(target).is_dir() or (Path(target) / manifest.NAME).is_file():
+        return Path(target).is_dir()
+    named = any(_known(target, kind, file_of, find) for kind in ("pipelines", "indexes"))
+    return not (NAME.fullmatch(target) and named)
 
 
 def _announcement(spec: IndexSpec, path: Path) -> str:

@@ -31,11 +31,8 @@ def command(folder: Path, add: bool) -> None:
 
 def _copy(source: Path, target: Path) -> None:
     """Write a file unless there is one."""
+    from ragdecode.cli.whole_file import write_whole
+
     target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with target.open("x", encoding="utf-8") as out:
-            out.write(source.read_text(encoding="utf-8"))
-    except FileExistsError:
-        click.echo(f"kept   {target}")
-    else:
-        click.echo(f"wrote  {target}")
+    done = write_whole(target, source.read_text(encoding="utf-8"), replace=False)
+    click.echo(f"{'wrote' if done else 'kept '}  {target}")

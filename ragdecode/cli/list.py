@@ -11,14 +11,21 @@ from ragdecode.spec.registry import KINDS
 
 
 @click.command("list")
-@click.argument("kind", type=click.Choice([*FOLDERS, *KINDS]), required=False)
+@click.argument("kind", metavar="[KIND]", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(kind: str | None, as_json: bool) -> None:
-    """List files of the app and the catalogue, and parts, of a KIND or of all.
+    """List what YAML can name: files of the app and the catalogue, and parts, of a KIND or of all.
 
-    Plural kinds (pipelines, models, ...) are YAML files; singular ones (rule, drafter, ...) are parts, those of
-    other installed packages included.
+    KINDS of YAML files: indexes, retrievers, pipelines, models, prompts, decoding.
+
+    KINDS of parts, those of other installed packages included: rule, drafter, constraint, monitor, retriever, fusion,
+    store, reader.
     """
+    if kind is not None and kind not in (*FOLDERS, *KINDS):
+        from ragdecode.errors import InputError
+        from ragdecode.spec.nearest import did_you_mean
+
+        raise InputError(f"there is no kind {kind!r}", hint=did_you_mean(kind, (*FOLDERS, *KINDS)))
     kinds = [kind] if kind else [*FOLDERS, *KINDS]
     found = {item: _files(item) if item in FOLDERS else _parts(item) for item in kinds}
     if as_json:

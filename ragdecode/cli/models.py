@@ -20,7 +20,7 @@ def command() -> None:
     """List, fetch and remove model weights."""
 
 
-@command.command("list")
+@command.command("list", short_help="List models, and which are on this machine.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def list_models(as_json: bool) -> None:
     """List the models that can be named here, and which of them are on this machine."""
@@ -28,9 +28,13 @@ def list_models(as_json: bool) -> None:
     from ragdecode.models.store import ModelStore
 
     store = ModelStore()
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name in model_names():
-        spec = find_model(name)
+        try:
+            spec = find_model(name)
+        except RagDecodeError:  # one broken file hides nothing else
+            rows.append(_broken(name))
+            continue
         path, state = _state(store, spec)
         rows.append(
             {
@@ -67,7 +71,7 @@ def list_models(as_json: bool) -> None:
         _show(rows)
 
 
-@command.command("pull")
+@command.command("pull", short_help="Fetch models and keep them in the cache.")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--all-default", is_flag=True, help="Fetch the models that the catalogue's own pipelines use.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -108,6 +112,7 @@ def remove(names: tuple[str, ...], as_json: bool) -> None:
     store = ModelStore()
     wanted = list(dict.fromkeys(names))
     for name in wanted:
+        _refuse_own_folder(store, name)
         store.find(name)  # all names are checked before the first removal
     rows = []
     for name in wanted:
@@ -117,6 +122,35 @@ def remove(names: tuple[str, ...], as_json: bool) -> None:
             click.echo(f"{name}: removed, {freed / 1e6:.0f} MB freed")
     if as_json:
         click.echo(json.dumps({"removed": rows}, ensure_ascii=False, indent=2))
+
+
+def _refuse_own_folder(store: ModelStore, name: str) -> None:
+    """Weights that a user keeps somewhere are not ours to remove."""
+    from ragdecode.errors import InputError
+    from ragdecode.models.catalogue import find_model, model_names
+
+    if name not in model_names() or any(model.name == name for model in store.list()):
+        return
+    try:
+        source = find_model(name).source
+    except RagDecodeError:
+        return
+    if source.path is not None:
+        raise InputError(f"nothing of {name!r} is cached: its weights are your own, in {source.path.path}")
+
+
+def _broken(name: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "kind": "",
+        "cached": False,
+        "state": "broken",
+        "bytes": 0,
+        "source": "",
+        "licence": "",
+        "description": f"see: ragdecode check --kind models {name}",
+        "path": None,
+    }
 
 
 def _state(store: ModelStore, spec: ModelSpec) -> tuple[str | None, str]:

@@ -20,14 +20,12 @@ def command(kind: str, out: Path | None) -> None:
     """
     import json
 
-    from ragdecode.errors import InputError
     from ragdecode.spec.json_schema import json_schema
 
     text = json.dumps(json_schema(kind), indent=2, ensure_ascii=False)
     if out is None:
         click.echo(text)
         return
-    try:
-        out.write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"cannot write {out}: {error.strerror}", hint="choose another --out") from error
+    from ragdecode.cli.whole_file import write_whole
+
+    write_whole(out, text + "\n")

@@ -132,8 +132,8 @@ def test_an_edited_index_file_keeps_its_place(app: Path) -> None:
         (["verify", "qa"], InputError, "there is no index"),
         (["build", "nowhere.yaml"], InputError, "no such file"),
         (["build", "qa", "--set", "index.corpus.include=[x.xyz]"], InputError, "the corpus is empty"),
-        (["info", "docs", "--set", "a=b"], InputError, "no place with the folder"),
-        (["info", "docs"], InputError, "there is no index in 'docs'"),
+        (["info", "model", "--set", "a=b"], InputError, "no place with the folder"),
+        (["info", "model"], InputError, "there is no index in 'model'"),
     ],
 )
 def test_mistakes_are_errors_of_the_input(app: Path, arguments: list[str], error: type, shown: str) -> None:
@@ -170,3 +170,15 @@ def test_a_damaged_index_is_not_described(app: Path) -> None:
 def test_commands_are_listed_in_help() -> None:
     assert isinstance(command, click.Group)
     assert sorted(command.commands) == ["build", "info", "verify"]
+
+
+def test_a_name_is_no_folder_that_happens_to_be_called_so(app: Path) -> None:
+    (app / "qa").mkdir()
+    (app / "notes").mkdir()
+    output("build", "qa")
+    assert output("info", "qa")["files"] == len(TEXTS)
+    result = run("info", "notes")
+    assert isinstance(result.exception, InputError)
+    assert ".ragdecode" in result.exception.message
+    (app / "bare").mkdir()
+    assert "no index in 'bare'" in str(run("info", "bare").exception)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+from pathlib import Path
+
 import pytest
 from click.testing import CliRunner
 
 from ragdecode.cli.check import command as check
 from ragdecode.cli.init import command
-from ragdecode.errors import InputError
+from ragdecode.errors import InputError, RunError
 from ragdecode.spec.load import load_pipeline
 
 
@@ -72,3 +75,15 @@ def test_add_writes_only_what_is_missing(run, tmp_path):
 def test_a_file_is_no_folder(run, tmp_path):
     (tmp_path / "app").write_text("x")
     assert isinstance(run("app").exception, InputError)
+
+
+def test_a_full_disk_leaves_no_half_written_file(run, tmp_path, monkeypatch):
+    def full(self, *_, **__):
+        self.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    result = run("app")
+    assert isinstance(result.exception, RunError)
+    assert "the disk is full" in result.exception.message
+    assert files(tmp_path / "app") == {}

@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from ragdecode.cli.list import command
+from ragdecode.errors import InputError
 from ragdecode.spec.reference import FOLDERS
 from ragdecode.spec.registry import KINDS
 
@@ -48,7 +49,12 @@ def test_own_files_hide_the_catalogues_and_broken_ones_say_so(run, tmp_path):
     assert "odd" in run("retrievers").stdout
 
 
-def test_an_unknown_kind_is_refused(run):
+def test_help_names_every_kind(run):
+    words = run("--help").stdout.replace(",", " ").replace(".", " ").split()
+    assert {*FOLDERS, *KINDS} <= set(words)
+
+
+def test_an_unknown_kind_names_the_nearest(run):
     result = run("modles")
-    assert result.exit_code == 2
-    assert "'models'" in result.output
+    assert isinstance(result.exception, InputError)
+    assert result.exception.hint == "did you mean 'models'?"

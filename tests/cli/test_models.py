@@ -176,3 +176,23 @@ def test_lines_elsewhere_are_shown_although_stderr_is_redirected_meanwhile(capsy
         progress("convert", 0, 2)
         progress("convert", 1, 2)
     assert capsys.readouterr().err == "mine: convert\n"
+
+
+def test_a_broken_file_hides_no_other_model(app, run):
+    (app / "configs" / "models" / "bad.yaml").write_text("source: {hub: 3}\n")
+    code, out, _ = run("models", "list", "--json")
+    assert code == 0
+    assert rows(out)["bad"]["state"] == "broken"
+    assert rows(out)["mine"]["state"] == "no"
+    code, _, err = run(*str(rows(out)["bad"]["description"]).partition("ragdecode ")[2].split())
+    assert code == 2
+    assert "configs/models/bad.yaml:1: source.hub" in err
+
+
+def test_weights_in_a_folder_of_the_users_are_not_removed(app, run):
+    (app / "weights").mkdir()
+    (app / "configs" / "models" / "own.yaml").write_text("source: {path: {path: ../../weights}}\n")
+    code, _, err = run("models", "rm", "own")
+    assert code == 2
+    assert "nothing of 'own' is cached: its weights are your own" in err
+    assert (app / "weights").is_dir()
