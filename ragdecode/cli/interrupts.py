@@ -1,4 +1,4 @@
-"""Ctrl-C that is not lost while a framework is imported."""
+"""Ctrl-C that is not lost in native code."""
 
 from __future__ import annotations
 
@@ -14,26 +14,39 @@ _AGAIN = 0.05
 
 
 @contextmanager
-def late_interrupts() -> Iterator[None]:
-    """Hold Ctrl-C back while an import runs: native modules swallow it half-way, or cannot be loaded again."""
+def sure_interrupts() -> Iterator[None]:
+    """Let no native code make something else of Ctrl-C inside the block.
+
+    While an import runs it is held back: native modules swallow it half-way, or cannot be loaded again. Elsewhere
+    it is raised at once, and an error that leaves the block after it is it in other words.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C was pressed.
+    """
     if threading.current_thread() is not threading.main_thread() or (
         signal.getsignal(signal.SIGINT) is not signal.default_int_handler
     ):
         yield  # somebody else decides what Ctrl-C means
         return
-    signal.signal(signal.SIGINT, _interrupt)
+    raised: list[bool] = []
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        if not _importing(frame):
+            raised.append(True)
+            raise KeyboardInterrupt
+        timer = threading.Timer(_AGAIN, _interrupt_main)
+        timer.daemon = True
+        timer.start()
+
+    signal.signal(signal.SIGINT, interrupt)
     try:
         yield
+    except Exception as error:
+        if raised:
+            raise KeyboardInterrupt from error
+        raise
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    if not _importing(frame):
-        raise KeyboardInterrupt
-    timer = threading.Timer(_AGAIN, _interrupt_main)
-    timer.daemon = True
-    timer.start()
 
 
 def _interrupt_main() -> None:

@@ -12,10 +12,7 @@ def main() -> None:
     if not _streams():
         sys.exit(1)
     try:
-        from ragdecode.cli.interrupts import late_interrupts
-
-        with late_interrupts():
-            _run()
+        _run()
     except KeyboardInterrupt:
         _end("interrupted", 130)
 
@@ -24,10 +21,12 @@ def _run() -> None:
     import click
 
     from ragdecode.cli.group import cli
+    from ragdecode.cli.interrupts import sure_interrupts
     from ragdecode.errors import RagDecodeError
 
     try:
-        cli.main(standalone_mode=False)
+        with sure_interrupts():
+            cli.main(standalone_mode=False)
         sys.stdout.flush()
     except click.ClickException as error:
         error.show()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 
@@ -27,9 +28,9 @@ def test_ctrl_c_waits_for_an_import_that_would_swallow_it(tmp_path):
     )
     code = (
         f"import sys, time; sys.path.insert(0, {str(tmp_path)!r})\n"
-        "from ragdecode.cli.interrupts import late_interrupts\n"
+        "from ragdecode.cli.interrupts import sure_interrupts\n"
         "try:\n"
-        "    with late_interrupts():\n"
+        "    with sure_interrupts():\n"
         "        import swallows\n"
         "        print('imported', flush=True)\n"
         "        time.sleep(30)\n"
@@ -46,9 +47,9 @@ def test_ctrl_c_waits_for_an_import_that_would_swallow_it(tmp_path):
 
 
 def test_outside_of_imports_ctrl_c_comes_at_once_and_the_handler_goes_away_again():
-    from ragdecode.cli.interrupts import late_interrupts
+    from ragdecode.cli.interrupts import sure_interrupts
 
-    with pytest.raises(KeyboardInterrupt), late_interrupts():
+    with pytest.raises(KeyboardInterrupt), sure_interrupts():
         signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
@@ -65,3 +66,17 @@ def test_closed_stdin_and_stderr_do_no_harm():
     done = subprocess.run(["/bin/sh", "-c", line], stdout=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 0
     assert "smollm2-135m" in done.stdout
+
+
+def test_an_error_that_native_code_makes_of_ctrl_c_is_ctrl_c():
+    from ragdecode.cli.interrupts import sure_interrupts
+
+    def native() -> None:
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        raise ValueError("could not determine the shape")
+
+    with pytest.raises(KeyboardInterrupt), sure_interrupts():
+        native()
+    with pytest.raises(ValueError, match="an error of its own"), sure_interrupts():
+        raise ValueError("an error of its own")
