@@ -10,7 +10,7 @@ from ragdecode.evaluation.bench.report import summarise
 
 
 def run(new: int, steps: int, first: float, seconds: float, peak: float | None = None) -> Run:
-    return Run(tuple(range(new)), steps, first, seconds, peak)
+    return Run(tuple(range(new)), new, steps, first, seconds, peak)
 
 
 def test_rates_count_the_prefill_in_or_leave_it_out():

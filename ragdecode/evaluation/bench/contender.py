@@ -14,6 +14,7 @@ class Run:
 
     Attributes:
         tokens: Ids of the answer, without end tokens.
+        committed: Tokens that those passes committed, an end token included.
         steps: Passes of the target model that committed tokens.
         first_token_seconds: From the start until the first token was known.
         seconds: From the start to the end, prefill included.
@@ -21,6 +22,7 @@ class Run:
     """
 
     tokens: tuple[int, ...]
+    committed: int
     steps: int
     first_token_seconds: float
     seconds: float

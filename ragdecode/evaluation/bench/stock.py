@@ -64,7 +64,8 @@ class StockContender(Contender):
         new: Sequence[int] = output[0, prompt.shape[1] :].tolist()
         ends = [place for place, token in enumerate(new) if token in prepared.end_tokens]
         tokens = tuple(new[: ends[0]] if ends else new)
-        return Run(tokens, len(times), times[0] - started if times else seconds, seconds)
+        committed = len(tokens) + bool(ends)
+        return Run(tokens, committed, len(times), times[0] - started if times else seconds, seconds)
 
     def logits(self, request: DecodeRequest, answer: Sequence[int]) -> torch.Tensor:
         """Logits ``[V]`` of the token after the prompt and the first tokens of an answer, float32."""
