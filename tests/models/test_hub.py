@@ -185,7 +185,7 @@ def test_a_private_repository_opens_with_the_token_only(tmp_path, fake, llama):
     [
         (spec("owner/nothing"), "no repository 'owner/nothing'"),
         (spec(revision="v9"), "no revision 'v9'"),
-        (spec("a/b/c/d"), "not a repository name"),
+        (spec("a..b/c"), "not a repository name"),
     ],
 )
 def test_wrong_repositories_and_revisions_are_named(tmp_path, fake, llama, wrong, message):
