@@ -21,7 +21,7 @@ step "1/3  Index the project's own docs/"
 run ragdecode index build docs-qa
 
 step "2/3  A question, answered from the documents with its sources"
-run ragdecode ask docs-qa "Which exit code means that the input was wrong?" --set decode.rule.cad.alpha=0.25
+run ragdecode ask docs-qa "Which exit code means that the input was wrong?"
 
 step "3/3  Passages that contradict what the model believes"
 echo "Chosen because the model alone falls back on belief here; docs/benchmarks.md has the rates over many."
