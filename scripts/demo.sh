@@ -21,7 +21,7 @@ step "1/3  Index the project's own docs/"
 run ragdecode index build docs-qa
 
 step "2/3  A question, answered from the documents with its sources"
-run ragdecode ask docs-qa "Which exit code means that the input was wrong?"
+run ragdecode ask docs-qa "Which Python version does ragdecode need?"
 
 step "3/3  Passages that contradict what the model believes"
 echo "Chosen because the model alone falls back on belief here; docs/benchmarks.md has the rates over many."
@@ -34,7 +34,7 @@ python scripts/show_conflict.py "$requests" .ragdecode/demo-cad.jsonl "with CAD,
 
 printf '\nDone in %d s. What to type next (after: source %s):\n' "$((SECONDS - started))" "$1/activate"
 cat <<'NEXT'
-  ragdecode ask docs-qa "Which Python version does ragdecode need?" --trace trace.html  # then open it
+  ragdecode ask docs-qa "Which command lists the models?" --trace trace.html   # then open it
   ragdecode ask docs-qa "..." --docs path/to/your/folder                    # your own documents
   ragdecode chat docs-qa                                                   # ask again and again
   ragdecode explain docs-qa                                                # what the pipeline does, with every default

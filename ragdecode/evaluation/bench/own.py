@@ -35,7 +35,13 @@ class OwnContender(Contender):
             if isinstance(event, DoneEvent):
                 result = event.result
         seconds = time.perf_counter() - started
-        return Run(tuple(result.tokens), result.stats.committed, result.stats.steps, seconds if first is None else first, seconds)
+        return Run(
+            tuple(result.tokens),
+            result.stats.committed,
+            result.stats.steps,
+            seconds if first is None else first,
+            seconds,
+        )
 
     def result(self, request: DecodeRequest, alternatives: int) -> Result:
         """The whole result of a request, with that many alternatives at each position."""
