@@ -75,7 +75,9 @@ def test_passages_keep_the_limit_and_share_no_more_than_the_overlap(document, to
     overlap = data.draw(st.integers(0, tokens // 2))
     passages = split(document, "a", SplitSpec(tokens=tokens, overlap=overlap), words)
     for passage in passages:
-        assert len(words(passage.text)) <= tokens or "\n" not in passage.text
+        # a section that begins inside a word has a piece of it more than it has whole tokens
+        cut = passage.start > 0 and not document.text[passage.start - 1].isspace()
+        assert len(words(passage.text)) - cut <= tokens or "\n" not in passage.text
         assert passage.tokens <= tokens
     for before, after in itertools.pairwise(passages):
         shared = TokenTable(document.text, words).count(after.start, before.end) if after.start < before.end else 0
