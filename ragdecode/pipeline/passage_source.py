@@ -135,6 +135,8 @@ class PassageSource:
             encoders=models.encoder,
             progress=self._progress,
         )
+        if report.reason:
+            _log.warning("index %s was built anew: %s", path, report.reason)
         _log.log(logging.INFO if report.built else logging.DEBUG, "index %s: %s", path, report)
         return open_index(path, spec, encoders=models.encoder, tokenizer_fingerprint=models.tokenizer_fingerprint)
 

@@ -435,6 +435,17 @@ def test_a_changed_document_is_found_by_the_next_pipeline(make, app):
     assert "green" in make(search=True).ask("Which cheese is green in spring?").passages[0].text
 
 
+def test_a_damaged_index_is_built_anew_and_the_reason_is_told(make, app, caplog):
+    expected = make(search=True).ask("Why?").passages
+    manifest = next((app / ".ragdecode" / "indexes").glob("*/manifest.json"))
+    manifest.write_text(manifest.read_text()[:40])
+    with Pipeline.load(app / "pipelines" / "p0.yaml") as pipeline:
+        assert pipeline.ask("Why?").passages == expected
+    (told,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert "was built anew: " in told
+    assert "manifest.json" in told
+
+
 def test_reranking_uses_the_pipelines_own_model(make):
     retrieve = [{"bm25": {"top_k": 3}}, {"rerank": {"by": "query_likelihood", "top_k": 2}}]
     pipeline = make(search=True, retrieve=retrieve)
