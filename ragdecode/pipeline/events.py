@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,7 +13,7 @@ from ragdecode.pipeline.passage import Passage
 
 
 @dataclass(frozen=True)
-class Event:
+class Event(ABC):
     """Something that happened to an answer.
 
     Attributes:
@@ -25,8 +26,9 @@ class Event:
         """The event as plain data, its kind under ``event``."""
         return {"event": self.kind, **self._data()}
 
+    @abstractmethod
     def _data(self) -> dict[str, Any]:
-        raise NotImplementedError
+        """What the event tells, as plain data."""
 
 
 @dataclass(frozen=True)
