@@ -60,7 +60,6 @@ class Active:
         self.bans: dict[int, set[int]] = {}
         self.epoch = 0
         self.rewinds = 0
-        self.committed = 0
         self.shown = 0
         self.announced = 0
         self.finished: FinishReason | None = None
@@ -178,7 +177,6 @@ class Active:
             keep = self.stream.tokens_covering_text()
         stats = self.stats
         stats.new_tokens = keep
-        stats.committed = self.committed
         if self._started is not None:
             end = time.perf_counter()
             stats.prefill_seconds = (self._first or end) - self._started

@@ -28,7 +28,7 @@ def commit(item: Composed, nodes: Sequence[NodeSignals]) -> list[Event]:
     before = len(active.tokens)
     events: list[Event] = []
     cut: tuple[str, Action] | None = None
-    seen = active.committed
+    seen = active.stats.committed
     for depth, (node, token) in enumerate(zip(path, picked, strict=True)):
         signal = nodes[node]
         if token < 0:
@@ -40,7 +40,7 @@ def commit(item: Composed, nodes: Sequence[NodeSignals]) -> list[Event]:
                 "number",
                 hint="try engine.dtype: float32, or a milder rule",
             )
-        active.committed += 1
+        active.stats.committed += 1
         if token in active.request.end_tokens:
             active.finished = "stop"
             break
@@ -58,8 +58,8 @@ def commit(item: Composed, nodes: Sequence[NodeSignals]) -> list[Event]:
         if cut or active.finished:
             break
     taken = len(active.tokens) - before
-    active.stats.steps += active.committed > seen
-    _count_drafts(active, tree, path[: active.committed - seen + 1])
+    active.stats.steps += active.stats.committed > seen
+    _count_drafts(active, tree, path[: active.stats.committed - seen + 1])
     _keep(active, before, path[: max(taken, 1)])
     verified = Verified(tree.tokens, tree.parents, path[: max(taken, 1)], active.tokens[before:], item.log_probs)
     for _, drafter in active.drafters:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ragdecode.errors import InputError, RunError
 from ragdecode.models.config import auto_config, read_config, text_config
-from ragdecode.models.device import resolve_device, resolve_dtype
+from ragdecode.models.opening import locate
 from ragdecode.models.progress import Progress, silent
 from ragdecode.models.store import ModelStore
 from ragdecode.models.tokenizer import Tokenizer
@@ -161,11 +161,8 @@ def load_causal(
         InputError: The weights are not there, or are not a causal language model's; no such device or dtype.
         RunError: The weights are damaged, or fetching failed.
     """
-    if spec.kind != "causal":
-        raise InputError(
-            f"model {spec.name or spec.source}: expected a causal language model, it is of kind {spec.kind}"
-        )
-    path = (store or ModelStore()).require(spec, fetch, progress)
+    path, where, precision = locate(
+        spec, "causal", device=device, dtype=dtype, store=store, fetch=fetch, progress=progress
+    )
     check_weights(path)
-    where = resolve_device(device)
-    return CausalModel(spec, path, where, resolve_dtype(dtype, where))
+    return CausalModel(spec, path, where, precision)

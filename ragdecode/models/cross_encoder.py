@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ragdecode.errors import InputError
 from ragdecode.models.config import auto_config, quiet_loading
-from ragdecode.models.device import resolve_device, resolve_dtype
+from ragdecode.models.opening import locate
 from ragdecode.models.padded import PaddedInputs
 from ragdecode.models.progress import Progress, silent
 from ragdecode.models.store import ModelStore
@@ -118,9 +118,8 @@ def load_cross_encoder(
         InputError: The weights are not there, or are not a cross-encoder's; no such device or dtype.
         RunError: The weights are damaged, or fetching failed.
     """
-    if spec.kind != "cross_encoder":
-        raise InputError(f"model {spec.name or spec.source}: expected a cross-encoder, it is of kind {spec.kind}")
-    path = (store or ModelStore()).require(spec, fetch, progress)
+    path, where, precision = locate(
+        spec, "cross_encoder", device=device, dtype=dtype, store=store, fetch=fetch, progress=progress
+    )
     check_weights(path)
-    where = resolve_device(device)
-    return CrossEncoder(spec, path, where, resolve_dtype(dtype, where))
+    return CrossEncoder(spec, path, where, precision)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ragdecode.errors import InputError
 from ragdecode.models.config import auto_config, quiet_loading, read_config
-from ragdecode.models.device import resolve_device, resolve_dtype
+from ragdecode.models.opening import locate
 from ragdecode.models.padded import PaddedInputs
 from ragdecode.models.progress import Progress, silent
 from ragdecode.models.sentence_modules import SentenceModules
@@ -168,10 +168,9 @@ def load_encoder(
         InputError: The weights are not there, or are not a supported encoder's; no such device or dtype.
         RunError: The weights are damaged, or fetching failed.
     """
-    if spec.kind != "encoder":
-        raise InputError(f"model {spec.name or spec.source}: expected an encoder, it is of kind {spec.kind}")
-    path = (store or ModelStore()).require(spec, fetch, progress)
-    where = resolve_device(device)
-    encoder = Encoder(spec, path, where, resolve_dtype(dtype, where))
+    path, where, precision = locate(
+        spec, "encoder", device=device, dtype=dtype, store=store, fetch=fetch, progress=progress
+    )
+    encoder = Encoder(spec, path, where, precision)
     check_weights(path / encoder.modules.transformer)
     return encoder
