@@ -44,5 +44,5 @@ $(INSTALLED): pyproject.toml constraints.txt
 		|| { echo "ragdecode needs Python 3.11 or newer; set PYTHON=..., this is $$($(PYTHON) --version)" >&2; exit 1; }
 	@echo "Making the environment in $(VENV) (once; a few minutes)"
 	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -e '.[dev,gguf]' -c constraints.txt
+	$(BIN)/python -m pip install --quiet -e '.[dev]' -c constraints.txt
 	@touch $@

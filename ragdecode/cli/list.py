@@ -19,7 +19,7 @@ def command(kind: str | None, as_json: bool) -> None:
     KINDS of YAML files: indexes, retrievers, pipelines, models, prompts, decoding.
 
     KINDS of parts, those of other installed packages included: rule, drafter, constraint, monitor, retriever, fusion,
-    store, reader.
+    store, reader, loader, decomposer.
     """
     if kind is not None and kind not in (*FOLDERS, *KINDS):
         from ragdecode.errors import InputError

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+#: what a value of a record's or passage's metadata may be
+Value = str | int | float | bool | None
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,23 @@ class Page:
 
 
 @dataclass(frozen=True)
+class Record:
+    """A document of its own within a file of many: a line of JSONL, a row of CSV. Passages never cross records.
+
+    Attributes:
+        name: Its id, or its number in the file as text.
+        start: Character offset of its first character in the document's text.
+        title: Its title; comes first in the heading path of its passages. Empty if it has none.
+        metadata: Its other fields; copied to its passages.
+    """
+
+    name: str
+    start: int
+    title: str = ""
+    metadata: Mapping[str, Value] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Document:
     r"""What a reader makes of a file.
 
@@ -43,8 +64,12 @@ class Document:
         text: The full text, with ``\n`` as the only line end. Every offset counts its characters.
         headings: In order of appearance.
         pages: In order; empty for formats without pages.
+        records: In order; empty for files that are one document.
+        metadata: What is known of the whole file; copied to its passages, below the metadata of a record.
     """
 
     text: str
     headings: tuple[Heading, ...] = ()
     pages: tuple[Page, ...] = ()
+    records: tuple[Record, ...] = ()
+    metadata: Mapping[str, Value] = field(default_factory=dict)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from ragdecode.documents.document import Value
 
 if TYPE_CHECKING:
     from langchain_core.documents import Document as LangChainDocument
@@ -25,6 +27,8 @@ class Passage:
         start: Character offset of its first character in the document's text.
         end: Offset just behind its last character.
         tokens: Length in tokens, as counted within the document.
+        record: Name of the record of the file that it belongs to; empty if the file is one document.
+        attributes: Metadata of the record or file: year, author, ...
     """
 
     id: str
@@ -35,6 +39,8 @@ class Passage:
     start: int
     end: int
     tokens: int
+    record: str = ""
+    attributes: Mapping[str, Value] = field(default_factory=dict, hash=False)
 
     @property
     def content_hash(self) -> bytes:
@@ -58,9 +64,10 @@ class Passage:
             raise ValueError(f"not a passage: {error}") from error
 
     def metadata(self) -> dict[str, Any]:
-        """Its place, as a flat mapping: source, page, heading, start, end, tokens."""
+        """Its attributes and its place, as a flat mapping: source, page, heading, start, end, tokens, record."""
         fields = ("source", "page", "heading", "start", "end", "tokens")
-        return {name: getattr(self, name) for name in fields}
+        place = {name: getattr(self, name) for name in fields}
+        return {**self.attributes, **place, **({"record": self.record} if self.record else {})}
 
     def to_document(self, extra: Mapping[str, Any] | None = None) -> LangChainDocument:
         """As a LangChain document, with ``extra`` added to its metadata."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from ragdecode.documents.boundaries import LEVELS, pieces
-from ragdecode.documents.document import Document, Heading
+from ragdecode.documents.document import Document, Heading, Record, Value
 from ragdecode.documents.passage import Passage, passage_id
 from ragdecode.documents.tokens import TokenOffsets, TokenTable
 from ragdecode.spec.index import SplitSpec
@@ -38,6 +38,7 @@ def split(document: Document, source: str, spec: SplitSpec, token_offsets: Token
     table = TokenTable(text, token_offsets)
     headings = _Headings(document)
     passages: list[Passage] = []
+    records = _Records(document)
     for section in _sections(document, spec, table):
         for start, end in _windows(text, _units(text, section, spec.tokens, table), spec, table):
             inner = text[start:end].strip()
@@ -53,23 +54,26 @@ def split(document: Document, source: str, spec: SplitSpec, token_offsets: Token
                     text=inner,
                     source=source,
                     page=_page(document, first),
-                    heading=headings.path(first, last),
+                    heading=records.heading(first, headings.path(first, last)),
                     start=first,
                     end=last,
                     tokens=table.count(first, last),
+                    record=records.name(first),
+                    attributes=records.metadata(first),
                 )
             )
     return passages
 
 
 def _sections(document: Document, spec: SplitSpec, table: TokenTable) -> Iterator[Span]:
-    """Partition of the text at its headings, small sections joined."""
-    borders = sorted({0, len(document.text), *(heading.start for heading in document.headings)})
+    """Partition of the text at its records and headings; small sections of a record joined."""
+    walls = {record.start for record in document.records}
+    borders = sorted({0, len(document.text), *walls, *(heading.start for heading in document.headings)})
     ends = {heading.start: heading.end for heading in document.headings}
     start, bare = 0, True
     for first, behind in pairwise(borders):
         joined = bare or (table.count(start, first) < spec.tokens // 4 and table.count(start, behind) <= spec.tokens)
-        if first > start and not joined:
+        if first > start and (first in walls or not joined):
             yield start, first
             start = first
         body = ends.get(first, first)
@@ -148,3 +152,31 @@ class _Headings:
             position = max(position, min(self.headings[passed].end, end))
             passed += 1
         return self.paths[passed]
+
+
+class _Records:
+    """Finds the record in which a place lies."""
+
+    def __init__(self, document: Document) -> None:
+        self.document = document
+        self.starts = [record.start for record in document.records]
+
+    def at(self, offset: int) -> Record | None:
+        """The record; None in a file that is one document."""
+        passed = bisect_right(self.starts, offset)
+        return self.document.records[passed - 1] if passed else None
+
+    def name(self, offset: int) -> str:
+        """Its name."""
+        record = self.at(offset)
+        return record.name if record else ""
+
+    def heading(self, offset: int, below: str) -> str:
+        """The heading path, with the record's title at its head."""
+        record = self.at(offset)
+        return " > ".join(part for part in (record.title if record else "", below) if part)
+
+    def metadata(self, offset: int) -> dict[str, Value]:
+        """Metadata of the file and the record."""
+        record = self.at(offset)
+        return {**self.document.metadata, **(record.metadata if record else {})}

@@ -51,6 +51,8 @@ def walk(corpus: CorpusSpec) -> Iterator[Found | Skipped]:
     Raises:
         InputError: The corpus's path does not exist or cannot be listed.
     """
+    if corpus.path is None:
+        return
     root = Path(corpus.path)
     try:
         if root.is_file():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ragdecode.documents.passage import Passage
 
@@ -16,15 +16,17 @@ class Hit:
         passage: What was found.
         score: Larger is better; the scale is that of the stage that gave it.
         scores: Score by each stage or store that has seen the passage, by name.
+        row: Its row in the index; None if it comes from elsewhere.
     """
 
     passage: Passage
     score: float
     scores: Mapping[str, float] = field(default_factory=dict)
+    row: int | None = None
 
     def rescored(self, name: str, score: float) -> Hit:
         """The same passage with the score that ``name`` gives it."""
-        return Hit(self.passage, score, {**self.scores, name: score})
+        return replace(self, score=score, scores={**self.scores, name: score})
 
 
 def ranked(hits: Iterable[Hit], k: int) -> list[Hit]:

@@ -14,7 +14,7 @@ from ragdecode.indexing.continuing import difference
 from ragdecode.indexing.hit import Hit, ranked
 from ragdecode.indexing.manifest import REBUILD, REBUILD_ALL, Manifest
 from ragdecode.indexing.passages import PassageTable
-from ragdecode.indexing.store import Encoders, Searcher
+from ragdecode.indexing.store import Encoders, Probe, Searcher
 from ragdecode.spec.index import IndexSpec
 from ragdecode.spec.part import PartKind
 
@@ -109,13 +109,14 @@ class Index:
         """Names of its stores."""
         return tuple(self.manifest.stores)
 
-    def search(self, store: str, queries: Sequence[str], k: int) -> list[list[Hit]]:
+    def search(self, store: str, queries: Sequence[str | Probe], k: int) -> list[list[Hit]]:
         """The best k passages for each query, best first; equal scores in order of passage id.
 
         Raises:
             InputError: There is no such store, or its encoder is not the one it was built with.
         """
-        found = self._searcher(store).search(queries, k)
+        probes = [Probe(query) if isinstance(query, str) else query for query in queries]
+        found = self.searcher(store).search(probes, k)
         return [ranked((self._hit(store, row, score) for row, score in candidates), k) for candidates in found]
 
     def passage(self, passage_id: str) -> Passage | None:
@@ -144,7 +145,13 @@ class Index:
             "spec": manifest.spec,
         }
 
-    def _searcher(self, store: str) -> Searcher:
+    def searcher(self, store: str) -> Searcher:
+        """The open store of that name.
+
+        Raises:
+            InputError: There is no such store.
+            RunError: It is damaged.
+        """
         if store not in self._searchers:
             entry = self.manifest.stores.get(store)
             if entry is None:
@@ -167,7 +174,7 @@ class Index:
         return self._searchers[store]
 
     def _hit(self, store: str, row: int, score: float) -> Hit:
-        return Hit(self.passages[row], score, {store: score})
+        return Hit(self.passages[row], score, {store: score}, row)
 
 
 def _no_encoders(model: Any) -> Any:

@@ -15,7 +15,7 @@ from ragdecode.errors import RunError
 from ragdecode.spec.settings import Settings
 
 #: grows whenever an index of an earlier version could not be read, or would be split or scored otherwise
-FORMAT = 1
+FORMAT = 2
 NAME = "manifest.json"
 REBUILD = "rebuild it with 'ragdecode index build'; nothing but the index itself is lost"
 #: for damage that sizes do not show, so that nothing is taken over

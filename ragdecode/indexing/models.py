@@ -20,7 +20,7 @@ class IndexModels:
     """Tokenizer and encoders of an index.
 
     Args:
-        spec: The index.
+        spec: The index; None for a pipeline that has none.
         model: The pipeline's language model, whose tokens are counted unless the index names a tokenizer.
         device: Where encoders run.
         store: Cache of models; the user's own if left out.
@@ -29,7 +29,7 @@ class IndexModels:
 
     def __init__(
         self,
-        spec: IndexSpec,
+        spec: IndexSpec | None,
         model: ModelSpec | None,
         *,
         device: str = "auto",
@@ -37,7 +37,7 @@ class IndexModels:
         fetch: bool = False,
     ) -> None:
         self._spec = spec
-        self._model = spec.tokenizer or model
+        self._model = (spec.tokenizer if spec else None) or model
         self._device, self._store, self._fetch = device, store, fetch
         self._encoders: dict[str, Encoder] = {}
 

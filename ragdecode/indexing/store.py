@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,6 +37,38 @@ class Encoder(Protocol):
 Encoders = Callable[["ModelSpec"], Encoder]
 #: called with (stage, done, total)
 Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a store is searched with. A store takes what it can use, and the text for the rest.
+
+    Attributes:
+        text: The question.
+        words: Weight of each word, for stores that rank by words; in the form of the words of the store
+            (`Words.words`), so that they are compared as they are. The words of ``text`` if left out.
+        likenesses: Texts that look like what is sought (`HyDE <https://arxiv.org/abs/2212.10496>`_), for stores
+            that rank by vectors: the query's vector is the mean of its own and of theirs.
+    """
+
+    text: str
+    words: Mapping[str, float] | None = None
+    likenesses: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a store will take.
+
+    Attributes:
+        disk: Bytes on disk when it is built.
+        memory: Bytes of memory while it is built, beside the models.
+        encoded: Texts that a model must encode.
+    """
+
+    disk: int
+    memory: int
+    encoded: int = 0
 
 
 @dataclass(frozen=True)
@@ -83,16 +115,55 @@ class Built:
 class Searcher(Protocol):
     """An open store."""
 
-    def search(self, queries: Sequence[str], k: int) -> list[list[tuple[int, float]]]:
-        """The best k rows of the passage table for each query, best first, as ``(row, score)``.
+    def search(self, probes: Sequence[Probe], k: int) -> list[list[tuple[int, float]]]:
+        """The best k rows of the passage table for each probe, best first, as ``(row, score)``.
 
         Rows whose score equals that of the k-th are all included: the index breaks ties by passage id.
         """
         ...
 
 
+@runtime_checkable
+class Words(Protocol):
+    """A searcher that ranks by words, for stages that weigh them (RM3)."""
+
+    def words(self, text: str) -> list[str]:
+        """The words of a text in the form in which they are compared."""
+        ...
+
+    def idf(self, words: Sequence[str]) -> list[float]:
+        """How rare each word is in the index; 0 for words that it does not have."""
+        ...
+
+
+@runtime_checkable
+class Vectors(Protocol):
+    """A searcher that ranks by vectors, for stages that compare passages with one another (MMR)."""
+
+    def vectors(self, rows: Sequence[int]) -> NDArray[np.float32]:
+        """Vectors of rows, of length 1 ``[len(rows), dimension]``."""
+        ...
+
+    def encode(self, texts: Sequence[str], role: Literal["query", "document"]) -> NDArray[np.float32]:
+        """Vectors of texts, of length 1 ``[len(texts), dimension]``."""
+        ...
+
+
+@runtime_checkable
+class Elsewhere(Protocol):
+    """A store that keeps data outside its folder: in a database, on another machine."""
+
+    def discard(self, facts: Mapping[str, Any]) -> None:
+        """Remove what a build that left these facts has put there; called when another index has taken its place."""
+        ...
+
+
 class Store(Protocol):
-    """A part of kind ``store``, built as ``cls(settings)``."""
+    """A part of kind ``store``, built as ``cls(settings)``; it may be `Elsewhere` too."""
+
+    def need(self, passages: int, characters: int, encoders: Encoders) -> Need:
+        """What a build over so many passages with so much text will take; loads no weights."""
+        ...
 
     def build(self, passages: PassageTable, folder: Path, context: BuildContext) -> Built:
         """Write the data files into the empty ``folder``; file names of letters, digits, ``._-`` only."""

@@ -23,6 +23,7 @@ from ragdecode.spec.load import LoadedPipeline
 if TYPE_CHECKING:
     from ragdecode.indexing.index import Index
     from ragdecode.indexing.models import IndexModels
+    from ragdecode.indexing.store import Encoder
     from ragdecode.retrieval.chain import RetrievalChain
     from ragdecode.retrieval.stage import PairScorer
     from ragdecode.spec.model import ModelSpec
@@ -93,7 +94,7 @@ class PassageSource:
             for question, history in zip(questions, histories, strict=True)
         ]
         # Always in this order: a monitor that retrieves again comes here from within a step.
-        step = self._models.engine.lock if self._chain.needs_likelihood else nullcontext()
+        step = self._models.engine.lock if self._chain.needs_model else nullcontext()
         with step, self._lock:
             found = self._chain.retrieve(queries)
         return [
@@ -116,9 +117,22 @@ class PassageSource:
         from ragdecode.retrieval.chain import RetrievalChain
         from ragdecode.retrieval.stage import RetrievalContext
 
-        index = self._index()
-        context = RetrievalContext(index, QueryLikelihood(self._models), self._cross_encoder)
+        context = RetrievalContext(
+            self._index() if self._loaded.spec.index else None,
+            QueryLikelihood(self._models),
+            self._cross_encoder,
+            count_tokens=self._count_tokens,
+            encoders=self._encoder,
+        )
         return RetrievalChain(self._loaded.spec.retrieve, context)
+
+    def _count_tokens(self, texts: Sequence[str]) -> list[int]:
+        encoded = self._models.tokenizer.fast.encode_batch(list(texts), add_special_tokens=False)
+        return [len(one.ids) for one in encoded]
+
+    def _encoder(self, model: ModelSpec) -> Encoder:
+        with self._models.loading():
+            return self._index_models.encoder(model)
 
     def _index(self) -> Index:
         from ragdecode.indexing.build import build_index
@@ -145,7 +159,6 @@ class PassageSource:
         from ragdecode.indexing.models import IndexModels
 
         spec = self._loaded.spec
-        assert spec.index is not None
         return IndexModels(spec.index, spec.model, device=spec.engine.device, fetch=self._fetch)
 
     def _load_cross_encoder(self, model: ModelSpec) -> PairScorer:

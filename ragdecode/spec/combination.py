@@ -32,7 +32,7 @@ class Combination:
 
     def check(self, kind: str, spec: Any) -> None:
         """Check a document of a kind (a key of `FOLDERS`); models and prompts have nothing to combine."""
-        checks: dict[str, Callable[[Any], None]] = {
+        checks: dict[str, Callable[[Any], object]] = {
             "pipelines": self._pipeline,
             "decoding": lambda decode: self._decode(decode, ()),
             "indexes": lambda index: self._index(index, ()),
@@ -50,15 +50,16 @@ class Combination:
         if spec.model.kind != "causal":
             message = f"'{spec.model.name}' is a model of kind {spec.model.kind}; a pipeline needs causal"
             self._add(("model",), message, outermost=True)
-        if spec.retrieve and spec.index is None:
-            self._add(("retrieve",), "there is nothing to search: the pipeline has no index", "add 'index:'")
         if spec.index is not None:
             self._index(spec.index, ("index",))
             if not spec.retrieve:
                 hint = "add 'retrieve:', or leave the index out if passages come with the request"
                 message = "nothing searches the index: the pipeline has no 'retrieve'"
                 self._add(("index",), message, hint, outermost=True)
-        self._retrieve(spec.retrieve, spec.index, ("retrieve",))
+        needy = self._retrieve(spec.retrieve, spec.index, ("retrieve",))
+        if needy and spec.index is None:
+            message = f"there is nothing to search: the pipeline has no index, and '{needy}' needs one"
+            self._add(("retrieve",), message, "add 'index:'")
         self._decode(spec.decode, ("decode",))
 
     def _index(self, spec: IndexSpec, path: Path_) -> None:
@@ -85,25 +86,36 @@ class Combination:
             self._add((*path, part.name), error.message, error.hint)
             return None
 
-    def _retrieve(self, chain: Sequence[Part], index: IndexSpec | None, path: Path_) -> None:
+    def _retrieve(self, chain: Sequence[Part], index: IndexSpec | None, path: Path_) -> str | None:
+        """Checks a chain; returns the first stage that needs an index."""
+        finder: str | None = None
+        needy = role = None
         for position, part in enumerate(chain):
             at = (*path, position)
             if part in chain[:position]:
                 self._add(at, f"'{part.name}' stands twice with the same settings", "remove one")
             built = self._built(part, at)
-            produces = getattr(built, "produces", None)
-            if produces is False and position == 0:
-                message = f"'{part.name}' works on passages that another stage found; it cannot be the first"
+            role = getattr(built, "role", None)
+            if role == "passages" and finder is None:
+                message = f"'{part.name}' works on passages that another stage found; it cannot come before one"
                 self._add((*at, part.name), message, "find passages before it: bm25, dense, hybrid", outermost=True)
-            if produces is True and position > 0:
-                message = f"'{part.name}' finds passages and would drop those of '{chain[position - 1].name}'"
-                self._add(
-                    (*at, part.name),
-                    message,
-                    "only the first stage finds passages; 'hybrid' fuses several stores",
-                    outermost=True,
-                )
+            if role == "query" and finder is not None:
+                message = f"'{part.name}' reworks the question; after '{finder}' it would come too late"
+                self._add((*at, part.name), message, f"put it before '{finder}'", outermost=True)
+            if role == "find" and finder is not None:
+                message = f"'{part.name}' finds passages and would drop those of '{finder}'"
+                hint = "only one stage finds passages; 'hybrid' fuses several stores"
+                self._add((*at, part.name), message, hint, outermost=True)
+            if role == "find":
+                finder = finder or part.name
+            if built is not None and getattr(built, "stores", None) != ():
+                needy = needy or part.name
             self._stores(part, built, index, at)
+        if finder is None and chain and role == "query":
+            self._add(
+                (*path, len(chain) - 1), "no stage finds passages", "add one: bm25, dense, hybrid", outermost=True
+            )
+        return needy
 
     def _stores(self, part: Part, built: Any, index: IndexSpec | None, path: Path_) -> None:
         if index is None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from ragdecode.spec.model import ModelSpec
-from ragdecode.spec.part import Stores
+from ragdecode.spec.part import Loaders, Readers, Stores
 from ragdecode.spec.reference import ExistingPath, Reference
 from ragdecode.spec.settings import Settings
 
@@ -15,14 +15,27 @@ from ragdecode.spec.settings import Settings
 class CorpusSpec(Settings):
     """Which files are read."""
 
-    path: ExistingPath
-    """Folder or file; relative to the YAML file."""
+    model_config = ConfigDict(json_schema_extra={"anyOf": [{"required": ["path"]}, {"required": ["loaders"]}]})
+
+    path: ExistingPath | None = None
+    """Folder or file; relative to the YAML file. It may be left out where ``loaders`` bring the documents."""
     include: tuple[str, ...] = ("**/*.md", "**/*.txt", "**/*.html", "**/*.htm", "**/*.pdf")
     """Glob patterns of files to read, relative to the folder."""
     exclude: tuple[str, ...] = ()
     """Glob patterns of files to leave out."""
+    readers: Readers = ()
+    """Readers with settings of their own, or of formats beyond the built-in ones; they come before the built-in ones
+    for the suffixes that they read."""
+    loaders: Loaders = ()
+    """Documents from elsewhere than ``path``, beside its files."""
     max_file_mb: float = Field(default=100.0, gt=0)
     """Larger files are skipped and reported, in megabytes."""
+
+    @model_validator(mode="after")
+    def _somewhere(self) -> CorpusSpec:
+        if self.path is None and not self.loaders:
+            raise ValueError("path is missing: expected a folder or file of documents, or loaders")
+        return self
 
 
 class SplitSpec(Settings):

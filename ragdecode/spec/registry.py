@@ -29,6 +29,8 @@ KINDS: dict[str, tuple[str, str]] = {
     "fusion": ("ragdecode.fusions", "ragdecode.retrieval.fusions"),
     "store": ("ragdecode.stores", "ragdecode.indexing.stores"),
     "reader": ("ragdecode.readers", "ragdecode.documents.readers"),
+    "loader": ("ragdecode.loaders", "ragdecode.documents.loaders"),
+    "decomposer": ("ragdecode.decomposers", "ragdecode.retrieval.decomposers"),
 }
 
 

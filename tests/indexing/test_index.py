@@ -67,7 +67,7 @@ def test_any_flipped_bit_is_found_by_verify(built: tuple[IndexSpec, Path]) -> No
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
-        ({"format": 99}, "has format 99; this version reads format 1"),
+        ({"format": 99}, "has format 99; this version reads format 2"),
         ({"folder": "../../etc"}, "folder"),
         ({"data": {"../x": {"size": 1, "sha256": ""}}}, r"data"),
         ({"data": {}}, "data"),

@@ -60,7 +60,7 @@ def test_the_trace_shows_every_stage(index: Index) -> None:
     assert [len(hits) for hits in outcome.hits] == [1, 1]
     assert outcome.seconds >= max(stage.seconds for stage in outcome.stages) > 0
     assert str(run) == "bm25 >> rerank"
-    assert run.needs_likelihood
+    assert run.needs_model
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_the_trace_shows_every_stage(index: Index) -> None:
     [
         ([], "retrieve is empty"),
         (["rerank"], "retrieve.0: rerank transforms passages that an earlier stage must have found"),
-        (["bm25", "dense"], "retrieve.1: dense finds passages, so it can only be the first stage"),
+        (["bm25", "dense"], "retrieve.1: dense finds passages, as bm25 does: there can be only one"),
         ([{"dense": {"store": "milvus"}}], "retrieve.0: dense searches the store 'milvus', which the index lacks"),
         ([{"hybrid": {"of": ["bm25", "x"]}}], "'x', which the index lacks; it has bm25, faiss"),
         ([{"hybrid": {"of": ["bm25"], "fuse": {"weighted": {"weights": {"faiss": 1}}}}}], "only bm25 are fused"),
@@ -83,7 +83,7 @@ def test_checking_needs_no_index() -> None:
     assert check_stages(stages("hybrid", "rerank"), ["bm25"]) == []
     assert check_stages(stages("dense", "bm25"), ["bm25"]) == [
         (0, "dense searches the store 'faiss', which the index lacks; it has bm25"),
-        (1, "bm25 finds passages, so it can only be the first stage"),
+        (1, "bm25 finds passages, as dense does: there can be only one"),
     ]
 
 

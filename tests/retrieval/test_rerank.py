@@ -73,7 +73,7 @@ def test_a_cross_encoder_scores_question_and_passage(index: Index) -> None:
 
     run = chain(index, "dense", {"rerank": {"by": CROSS, "top_k": 4}}, cross_encoders=cross_encoders)
     (hits,) = run.retrieve(["pear"])
-    assert not run.needs_likelihood
+    assert not run.needs_model
     assert [hit.score for hit in hits] == sorted((p.text.count("o") + 4.0 for p in index.passages), reverse=True)
     assert "cross_encoder" in hits[0].scores
     assert seen[0].kind == "cross_encoder"

@@ -72,7 +72,7 @@ class _Built:
 class Wide(_Built):
     """A stage with every kind of setting."""
 
-    produces = True
+    role = "find"
 
 
 class Reads(_Built):

@@ -154,7 +154,7 @@ CASES = [
     one("index without retrieve", GOOD + "index: {corpus: {path: ../docs}}\n", 2, "index", "nothing searches"),
     one("store lacking", GOOD + INDEX.replace("bm25", "dense"), 4, "retrieve.dense", "searches the store 'faiss'",
         "index.stores"),
-    one("reranker first", GOOD + INDEX.replace("bm25", "rerank"), 4, "retrieve.rerank", "cannot be the first"),
+    one("reranker first", GOOD + INDEX.replace("bm25", "rerank"), 4, "retrieve.rerank", "cannot come before one"),
     one("two that find", GOOD + INDEX.replace("bm25", "[bm25, hybrid]"), 4, "retrieve.hybrid", "would drop"),
     one("encoder as the model", "model: minilm\n", 1, "model", "kind encoder", None),
     # secrets

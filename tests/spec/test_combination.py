@@ -111,7 +111,7 @@ def test_the_explanation_says_what_each_view_is_shown():
     [
         ("decoding", "rule: [cad, evidence_too]", "cannot go together"),
         ("indexes", "corpus: {path: docs}\nstores: [bm25, bm25]", "stands twice"),
-        ("retrievers", "- rerank", "cannot be the first"),
+        ("retrievers", "- rerank", "cannot come before one"),
     ],
 )
 def test_other_documents_are_checked_alone(app, kind, text, message):

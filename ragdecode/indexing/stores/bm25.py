@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
-from ragdecode.indexing.store import Built
+from ragdecode.indexing.store import Built, Need
 from ragdecode.spec.registry import register
 from ragdecode.spec.settings import Settings
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ragdecode.indexing.bm25_scorer import Scorer
     from ragdecode.indexing.passages import PassageTable
-    from ragdecode.indexing.store import BuildContext, Encoders
+    from ragdecode.indexing.store import BuildContext, Encoders, Probe
 
 #: up to so many passages ``backend: auto`` takes the small-corpus backend
 SMALL = 1000
@@ -92,6 +92,11 @@ class Bm25Store:
         facts = {"backend": backend, "words": len(vocabulary)}
         return Built(facts, f"{len(vocabulary)} words, scored by {backend}")
 
+    def need(self, passages: int, characters: int, encoders: Encoders) -> Need:
+        """About a score for every six characters of text, with its row."""
+        entries = characters // 6
+        return Need(8 * entries, 24 * entries)
+
     def current(self, facts: Mapping[str, Any], encoders: Encoders) -> bool:
         """Always: there is no model in it."""
         return True
@@ -112,15 +117,15 @@ class Bm25Searcher:
         self.scorer = scorer
         self.words_of = words_of
 
-    def search(self, queries: Sequence[str], k: int) -> list[list[tuple[int, float]]]:
+    def search(self, probes: Sequence[Probe], k: int) -> list[list[tuple[int, float]]]:
         """Rows that share at least one word with the query, best first; ties with the k-th included."""
         from ragdecode.indexing.selection import best
 
         found: list[list[tuple[int, float]]] = []
-        for query in queries:
+        for probe in probes:
             if self.scorer is None:
                 found.append([])
                 continue
-            scores, shares = self.scorer.score(self.words_of(query))
+            scores, shares = self.scorer.score(self.words_of(probe.text))
             found.append(best(scores, shares, k))
         return found

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from ragdecode.errors import InputError, RunError
-from ragdecode.indexing.store import Built
+from ragdecode.errors import InputError
+from ragdecode.indexing.embedding import VECTORS, embed, unit
+from ragdecode.indexing.store import Built, Need
 from ragdecode.spec.model import ModelSpec
 from ragdecode.spec.reference import Reference
 from ragdecode.spec.registry import register
@@ -21,13 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ragdecode.indexing.passages import PassageTable
-    from ragdecode.indexing.store import BuildContext, Encoder, Encoders, Previous
-
-VECTORS, HASHES = "vectors.npy", "hashes.npy"
-#: passages given to the encoder at once
-BATCH = 64
-#: bytes written at once where blocks cannot be reserved
-_ZEROS = 1 << 20
+    from ragdecode.indexing.store import BuildContext, Encoder, Encoders, Probe
 
 
 class FaissSettings(Settings):
@@ -54,39 +48,19 @@ class FaissStore:
         self.settings = settings
 
     def build(self, passages: PassageTable, folder: Path, context: BuildContext) -> Built:
-        """Embed the passages in batches into a memory map; equal texts, and texts known before, only once."""
-        import numpy as np
+        """Embed the passages."""
+        embedded = embed(passages, folder, self.settings.encoder, context)
+        facts = {
+            "encoder": embedded.encoder,
+            "dimension": embedded.vectors.shape[1],
+            "kind": self.settings.kind,
+        }
+        return Built(facts, embedded.summary)
 
-        encoder = context.encoders(self.settings.encoder)
-        hashes = _new_array(folder / HASHES, "V16", (len(passages),))
-        vectors = _new_array(folder / VECTORS, "float32", (len(passages), encoder.dimension))
-        old, known = _known(context.previous, encoder)
-        place: dict[bytes, int] = {}  # content hash -> row of this build that holds, or will hold, its vector
-        copies: list[tuple[int, int]] = []
-        waiting: list[tuple[int, int]] = []
-        reused = 0
-        for row, passage in enumerate(passages):
-            content = passage.content_hash
-            hashes[row] = np.void(content)
-            if content in place:
-                copies.append((row, place[content]))
-                continue
-            place[content] = row
-            if content in known and old is not None:
-                vectors[row] = old[known[content]]
-                reused += 1
-            else:
-                waiting.append((len(passage.text), row))
-        waiting.sort(reverse=True)  # texts of like length together: less padding
-        for done, rows in _batches([row for _, row in waiting]):
-            vectors[rows] = _unit(encoder.encode([passages[row].text for row in rows]))
-            context.progress("faiss", done, len(waiting))
-        for row, original in copies:
-            vectors[row] = vectors[original]
-        vectors.flush()
-        hashes.flush()
-        facts = {"encoder": encoder.fingerprint, "dimension": encoder.dimension, "kind": self.settings.kind}
-        return Built(facts, f"{len(waiting)} embedded, {reused} taken over, {len(copies)} repeated")
+    def need(self, passages: int, characters: int, encoders: Encoders) -> Need:
+        """A vector and a hash a passage; memory for the map's pages that are being written."""
+        disk = passages * (4 * encoders(self.settings.encoder).dimension + 16)
+        return Need(disk, min(disk, 1 << 28), passages)
 
     def current(self, facts: Mapping[str, Any], encoders: Encoders) -> bool:
         """Whether the encoder is the one that made the vectors."""
@@ -110,14 +84,14 @@ class FaissSearcher:
         self.encoders = encoders
         self._encoder: Encoder | None = None
 
-    def search(self, queries: Sequence[str], k: int) -> list[list[tuple[int, float]]]:
+    def search(self, probes: Sequence[Probe], k: int) -> list[list[tuple[int, float]]]:
         """Rows with the largest cosine, best first; ties with the k-th included."""
         import faiss
         import numpy as np
 
-        if not queries:
+        if not probes:
             return []
-        asked = _unit(self.encoder().encode(list(queries), role="query"))
+        asked = unit(self.encoder().encode([probe.text for probe in probes], role="query"))
         total = len(self.vectors)
         depth = min(k + 1, total)
         while True:
@@ -151,50 +125,3 @@ class FaissSearcher:
                 )
             self._encoder = encoder
         return self._encoder
-
-
-def _new_array(path: Path, dtype: str, shape: tuple[int, ...]) -> np.memmap[Any, Any]:
-    """A memory map with its blocks on disk: where they are missing, a write to a map kills the process.
-
-    Raises:
-        OSError: The disk is full.
-    """
-    import numpy as np
-
-    array: np.memmap[Any, Any] = np.lib.format.open_memmap(path, "w+", dtype, shape)
-    with path.open("r+b") as stream:
-        size = path.stat().st_size
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(stream.fileno(), 0, size)
-        else:
-            stream.seek(size - array.nbytes)
-            for start in range(0, array.nbytes, _ZEROS):
-                stream.write(bytes(min(_ZEROS, array.nbytes - start)))
-    return array
-
-
-def _known(previous: Previous | None, encoder: Encoder) -> tuple[NDArray[np.float32] | None, dict[bytes, int]]:
-    """Vectors of the index that is replaced, and where to find a text's, if the encoder is the same."""
-    import numpy as np
-
-    if previous is None or previous.facts.get("encoder") != encoder.fingerprint:
-        return None, {}
-    hashes = np.load(previous.folder / HASHES, mmap_mode="r", allow_pickle=False)
-    vectors = np.load(previous.folder / VECTORS, mmap_mode="r", allow_pickle=False)
-    return vectors, {bytes(content): row for row, content in enumerate(hashes)}
-
-
-def _batches(rows: Sequence[int]) -> Iterator[tuple[int, list[int]]]:
-    for first in range(0, len(rows), BATCH):
-        batch = list(rows[first : first + BATCH])
-        yield first + len(batch), batch
-
-
-def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Vectors ``[n, d]`` at length 1; a zero vector stays zero."""
-    import numpy as np
-
-    if not np.isfinite(vectors).all():
-        raise RunError("the encoder gave a vector that is not finite", component="store faiss")
-    norms = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
-    return np.ascontiguousarray(vectors / np.maximum(norms, 1e-12), np.float32)

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from ragdecode.indexing.hit import Hit
 from ragdecode.retrieval.query import Query
-from ragdecode.retrieval.stage import RetrievalContext
+from ragdecode.retrieval.stage import RetrievalContext, Role
 from ragdecode.spec.registry import register
 from ragdecode.spec.settings import Settings
 
@@ -24,15 +24,13 @@ class Bm25StageSettings(Settings):
 class Bm25Stage:
     """Finds passages by shared words."""
 
-    produces = True
+    role: Role = "find"
     stores = ("bm25",)
-    needs_likelihood = False
+    needs_model = False
 
     def __init__(self, settings: Bm25StageSettings) -> None:
         self.settings = settings
 
-    def run(
-        self, queries: Sequence[Query], candidates: Sequence[list[Hit]] | None, context: RetrievalContext
-    ) -> list[list[Hit]]:
+    def find(self, queries: Sequence[Query], context: RetrievalContext) -> list[list[Hit]]:
         """The best passages of the store."""
-        return context.index.search("bm25", [query.text for query in queries], self.settings.top_k)
+        return context.search("bm25", queries, self.settings.top_k)

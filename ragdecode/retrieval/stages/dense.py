@@ -8,7 +8,7 @@ from pydantic import Field
 
 from ragdecode.indexing.hit import Hit
 from ragdecode.retrieval.query import Query
-from ragdecode.retrieval.stage import RetrievalContext
+from ragdecode.retrieval.stage import RetrievalContext, Role
 from ragdecode.spec.registry import register
 from ragdecode.spec.settings import Settings
 
@@ -26,8 +26,8 @@ class DenseStageSettings(Settings):
 class DenseStage:
     """Finds passages by the similarity of sentence vectors."""
 
-    produces = True
-    needs_likelihood = False
+    role: Role = "find"
+    needs_model = False
 
     def __init__(self, settings: DenseStageSettings) -> None:
         self.settings = settings
@@ -37,9 +37,6 @@ class DenseStage:
         """The one store."""
         return (self.settings.store,)
 
-    def run(
-        self, queries: Sequence[Query], candidates: Sequence[list[Hit]] | None, context: RetrievalContext
-    ) -> list[list[Hit]]:
+    def find(self, queries: Sequence[Query], context: RetrievalContext) -> list[list[Hit]]:
         """The best passages of the store."""
-        texts = [query.text for query in queries]
-        return context.index.search(self.settings.store, texts, self.settings.top_k)
+        return context.search(self.settings.store, queries, self.settings.top_k)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from pydantic import Field, model_validator
 
 from ragdecode.indexing.hit import Hit, ranked
 from ragdecode.retrieval.query import Query
-from ragdecode.retrieval.stage import RetrievalContext
+from ragdecode.retrieval.stage import RetrievalContext, Role
 from ragdecode.spec.part import Fusion
 from ragdecode.spec.registry import register
 from ragdecode.spec.settings import Settings
@@ -39,8 +40,8 @@ class HybridSettings(Settings):
 class HybridStage:
     """Finds passages in several stores and fuses the rankings."""
 
-    produces = True
-    needs_likelihood = False
+    role: Role = "find"
+    needs_model = False
 
     def __init__(self, settings: HybridSettings) -> None:
         self.settings = settings
@@ -53,14 +54,11 @@ class HybridStage:
         """The stores named, or None for all."""
         return self.settings.of or None
 
-    def run(
-        self, queries: Sequence[Query], candidates: Sequence[list[Hit]] | None, context: RetrievalContext
-    ) -> list[list[Hit]]:
+    def find(self, queries: Sequence[Query], context: RetrievalContext) -> list[list[Hit]]:
         """The best passages of the fused ranking."""
-        stores = self.settings.of or context.index.stores
+        stores = self.settings.of or context.stores
         self.fusion.check(stores)
-        texts = [query.text for query in queries]
-        found = {store: context.index.search(store, texts, self.settings.depth) for store in stores}
+        found = {store: context.search(store, queries, self.settings.depth) for store in stores}
         return [self._fused({store: hits[at] for store, hits in found.items()}) for at in range(len(queries))]
 
     def _fused(self, lists: dict[str, list[Hit]]) -> list[Hit]:
@@ -70,6 +68,6 @@ class HybridStage:
             for hit in hits:
                 seen = merged.get(hit.passage.id)
                 both = {**seen.scores, **hit.scores} if seen else hit.scores
-                merged[hit.passage.id] = Hit(hit.passage, hit.score, both)
+                merged[hit.passage.id] = replace(hit, scores=both)
         name = self.settings.fuse.name
         return ranked((hit.rescored(name, scores[of]) for of, hit in merged.items()), self.settings.top_k)

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from ragdecode.errors import RunError
 from ragdecode.indexing.hit import Hit, ranked
 from ragdecode.retrieval.query import Query
-from ragdecode.retrieval.stage import RetrievalContext
+from ragdecode.retrieval.stage import RetrievalContext, Role
 from ragdecode.spec.model import ModelSpec
 from ragdecode.spec.reference import Reference
 from ragdecode.spec.registry import register
@@ -53,28 +53,25 @@ class RerankStage:
     (EMNLP 2022): the mean log-probability of the question's tokens after the passage and an instruction.
     """
 
-    produces = False
+    role: Role = "passages"
     stores: tuple[str, ...] = ()
 
     def __init__(self, settings: RerankSettings) -> None:
         self.settings = settings
 
     @property
-    def needs_likelihood(self) -> bool:
+    def needs_model(self) -> bool:
         """Whether it scores with the pipeline's language model."""
         return self.settings.by == "query_likelihood"
 
-    def run(
-        self, queries: Sequence[Query], candidates: Sequence[list[Hit]] | None, context: RetrievalContext
-    ) -> list[list[Hit]]:
+    def refine(self, queries: Sequence[Query], hits: Sequence[list[Hit]], context: RetrievalContext) -> list[list[Hit]]:
         """The best of the candidates; all pairs of all queries are scored in one call."""
-        assert candidates is not None
         if isinstance(self.settings.by, ModelSpec):
-            name, scores = "cross_encoder", self._relevance(self.settings.by, queries, candidates, context)
+            name, scores = "cross_encoder", self._relevance(self.settings.by, queries, hits, context)
         else:
-            name, scores = "query_likelihood", self._likelihood(queries, candidates, context)
+            name, scores = "query_likelihood", self._likelihood(queries, hits, context)
         each = iter(scores)
-        return [ranked((hit.rescored(name, next(each)) for hit in hits), self.settings.top_k) for hits in candidates]
+        return [ranked((hit.rescored(name, next(each)) for hit in found), self.settings.top_k) for found in hits]
 
     def _likelihood(
         self, queries: Sequence[Query], candidates: Sequence[list[Hit]], context: RetrievalContext

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from ragdecode.documents.document import Document
-from ragdecode.indexing.store import Built
+from ragdecode.indexing.store import Built, Need
 from ragdecode.spec.registry import register
 
 
@@ -34,6 +34,9 @@ class LengthStore:
         (folder / "lengths.json").write_text(json.dumps(lengths))
         return Built({}, f"measured {len(lengths)} passages")
 
+    def need(self, passages, characters, encoders):
+        return Need(10 * passages, 100 * passages)
+
     def current(self, facts, encoders):
         return True
 
@@ -45,8 +48,8 @@ class _LengthSearcher:
     def __init__(self, lengths):
         self._ranking = sorted(enumerate(lengths), key=lambda pair: -pair[1])
 
-    def search(self, queries, k):
-        return [[(row, float(length)) for row, length in self._ranking[:k]] for _ in queries]
+    def search(self, probes, k):
+        return [[(row, float(length)) for row, length in self._ranking[:k]] for _ in probes]
 
 
 @register("fusion", "by_length")
@@ -67,12 +70,12 @@ class ByLength:
 class Backwards:
     """Turns the order of the passages round."""
 
-    produces = False
+    role = "passages"
     stores = ()
-    needs_likelihood = False
+    needs_model = False
 
     def __init__(self, settings):
         self.settings = settings
 
-    def run(self, queries, candidates, context):
-        return [list(reversed(hits)) for hits in candidates]
+    def refine(self, queries, hits, context):
+        return [list(reversed(found)) for found in hits]

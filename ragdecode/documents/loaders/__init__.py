@@ -1,0 +1,1 @@
+"""Loaders of documents that are not files of a folder, one a file."""

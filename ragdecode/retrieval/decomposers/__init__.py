@@ -1,0 +1,1 @@
+"""Ways of taking a question apart, one a file."""
