@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from ragdecode.errors import InputError
 from ragdecode.spec.index import CorpusSpec
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Found:
     """A file to read.
 
@@ -29,9 +30,9 @@ class Found:
     mtime_ns: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Skipped:
-    """A file or folder that is left out, and why.
+    """A file or folder that is left out although the corpus asks for it, and why.
 
     Attributes:
         source: Path relative to the corpus folder.
@@ -40,6 +41,22 @@ class Skipped:
 
     source: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A file or folder that the corpus does not ask for.
+
+    Attributes:
+        source: Path relative to the corpus folder; ends in ``/`` for a folder, which stands for all that is in it.
+        reason: `HIDDEN`, `EXCLUDED` or `NOT_INCLUDED`.
+    """
+
+    source: str
+    reason: str
+
+
+HIDDEN, EXCLUDED, NOT_INCLUDED = "hidden", "matched by exclude", "not matched by include"
 
 
 def walk(corpus: CorpusSpec) -> Iterator[Found | Skipped]:
@@ -51,14 +68,23 @@ def walk(corpus: CorpusSpec) -> Iterator[Found | Skipped]:
     Raises:
         InputError: The corpus's path does not exist or cannot be listed.
     """
+    return (item for item in everything(corpus) if not isinstance(item, LeftOut))
+
+
+def everything(corpus: CorpusSpec) -> Iterator[Found | Skipped | LeftOut]:
+    """All that `walk` meets, with what the corpus does not ask for; a folder left out is one item.
+
+    Raises:
+        InputError: As `walk` does.
+    """
     if corpus.path is None:
         return
     root = Path(corpus.path)
     try:
         if root.is_file():
-            yield _file(root.name, root.resolve(), corpus)
+            yield _file(root.name, str(root), corpus)
             return
-        names = sorted(path.name for path in root.iterdir())
+        folders = [_Folder("", os.fspath(root))]
     except OSError as error:
         raise InputError(
             f"the corpus {str(root)!r} cannot be read: {error.strerror}",
@@ -66,33 +92,67 @@ def walk(corpus: CorpusSpec) -> Iterator[Found | Skipped]:
         ) from error
     wanted, unwanted = matcher(corpus.include), matcher(corpus.exclude)
     inside = root.resolve()
-    stack = [(name, root / name) for name in reversed(names)]
-    while stack:
-        source, path = stack.pop()
-        if path.name.startswith(".") or unwanted(source):
+    while folders:
+        folder = folders[-1]
+        if not folder.names:
+            folders.pop()
             continue
-        shown = source.encode("utf-8", "backslashreplace").decode()
-        if path.is_symlink():
-            if wanted(source) or path.is_dir():
-                yield Skipped(shown, _link(path, inside))
-        elif path.is_dir():
+        name = folder.names.pop()
+        source, path = folder.prefix + name, f"{folder.path}{os.sep}{name}"
+        shown = source if source.isascii() else source.encode("utf-8", "backslashreplace").decode()
+        if name.startswith(".") or unwanted(source):
+            slash = "/" if name in folder.folders else ""
+            yield LeftOut(shown + slash, HIDDEN if name.startswith(".") else EXCLUDED)
+        elif name in folder.folders:
             try:
-                children = sorted(child.name for child in path.iterdir())
+                folders.append(_Folder(f"{source}/", path))
             except OSError as error:
                 yield Skipped(shown, f"the folder cannot be listed: {error.strerror}")
-                continue
-            stack.extend((f"{source}/{name}", path / name) for name in reversed(children))
+        elif name in folder.links and (wanted(source) or Path(path).is_dir()):
+            yield Skipped(shown, _link(Path(path), inside))
         elif not wanted(source):
-            continue
+            yield LeftOut(shown, NOT_INCLUDED)
         elif shown != source:
             yield Skipped(shown, "its name is not valid UTF-8")
         else:
             yield _file(source, path, corpus)
 
 
-def _file(source: str, path: Path, corpus: CorpusSpec) -> Found | Skipped:
+class _Folder:
+    """What is still to be seen in a folder.
+
+    Names only: the entries that ``scandir`` gives take several times their room, and a folder may hold millions.
+
+    Attributes:
+        prefix: Its path relative to the corpus folder, with a ``/`` behind it; empty for the corpus folder itself.
+        path: Where it is.
+        names: Names still to be seen, the next one last.
+        folders: Those that are folders.
+        links: Those that are symbolic links.
+    """
+
+    __slots__ = ("folders", "links", "names", "path", "prefix")
+
+    def __init__(self, prefix: str, path: str) -> None:
+        self.prefix = prefix
+        self.path = path
+        self.names: list[str] = []
+        self.folders: set[str] = set()
+        self.links: set[str] = set()
+        with os.scandir(path) as entries:
+            for entry in entries:
+                self.names.append(entry.name)
+                if entry.is_symlink():
+                    self.links.add(entry.name)
+                elif entry.is_dir(follow_symlinks=False):
+                    self.folders.add(entry.name)
+        self.names.sort(reverse=True)
+
+
+def _file(source: str, path: str, corpus: CorpusSpec) -> Found | Skipped:
+    file = Path(path)
     try:
-        status = path.stat()
+        status = file.stat()
     except OSError as error:
         return Skipped(source, f"cannot be read: {error.strerror}")
     if not stat.S_ISREG(status.st_mode):
@@ -103,7 +163,7 @@ def _file(source: str, path: Path, corpus: CorpusSpec) -> Found | Skipped:
         return Skipped(
             source, f"too large: {status.st_size / 1e6:.1f} MB, the limit max_file_mb is {corpus.max_file_mb:g}"
         )
-    return Found(source, path, status.st_size, status.st_mtime_ns)
+    return Found(source, file, status.st_size, status.st_mtime_ns)
 
 
 def _link(path: Path, inside: Path) -> str:
