@@ -19,7 +19,11 @@ class CorpusSpec(Settings):
 
     path: ExistingPath | None = None
     """Folder or file; relative to the YAML file. It may be left out where ``loaders`` bring the documents."""
-    include: tuple[str, ...] = ("**/*.md", "**/*.txt", "**/*.html", "**/*.htm", "**/*.pdf")
+    include: tuple[str, ...] = (
+        *("**/*.md", "**/*.markdown", "**/*.mdx", "**/*.txt", "**/*.text", "**/*.rst"),
+        *("**/*.html", "**/*.htm", "**/*.xhtml", "**/*.pdf", "**/*.docx"),
+        *("**/*.jsonl", "**/*.ndjson", "**/*.csv", "**/*.tsv"),
+    )
     """Glob patterns of files to read, relative to the folder."""
     exclude: tuple[str, ...] = ()
     """Glob patterns of files to leave out."""

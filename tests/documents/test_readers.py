@@ -3,9 +3,13 @@ from __future__ import annotations
 import pytest
 
 from ragdecode.documents.document import Document
+from ragdecode.documents.globs import matcher
 from ragdecode.documents.reader import UnreadableError, readers_by_suffix
 from ragdecode.errors import InputError
 from ragdecode.spec import registry
+from ragdecode.spec.index import CorpusSpec
+from ragdecode.spec.part import Part
+from ragdecode.spec.settings import NoSettings, Settings
 from tests.documents.pdfs import encrypted, pdf
 
 
@@ -31,6 +35,54 @@ def test_two_readers_of_one_suffix_are_refused(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(registry, "parts", lambda kind: twice)
     with pytest.raises(InputError, match=r"'again' and 'text' both claim files ending in \.txt"):
         readers_by_suffix()
+
+
+class _Shout:
+    """A configured reader of two suffixes, one of them new."""
+
+    suffixes = (".txt", ".shout")
+
+    def __init__(self, settings: NoSettings) -> None: ...
+
+    def read(self, data: bytes) -> Document:
+        return Document(data.decode().upper())
+
+
+@pytest.fixture
+def shout(monkeypatch: pytest.MonkeyPatch) -> Part:
+    info = registry.PartInfo("reader", "shout", _Shout, NoSettings, "", "test")
+    monkeypatch.setitem(registry._parts, ("reader", "shout"), info)
+    part = Part("reader", "shout", NoSettings())
+    known = {name: one for name, one in registry.parts("reader").items() if name != "shout"}
+    monkeypatch.setattr(registry, "parts", lambda kind: known)
+    monkeypatch.setattr(registry, "find", lambda kind, name: info)
+    return part
+
+
+def test_a_configured_reader_comes_before_the_built_in_ones_for_its_suffixes(shout: Part) -> None:
+    readers = readers_by_suffix([shout])
+    assert readers[".txt"].read(b"a").text == readers[".shout"].read(b"a").text == "A"
+    assert readers[".text"].read(b"a").text == "a"
+    assert readers_by_suffix()[".txt"].read(b"a").text == "a"
+
+
+def test_two_configured_readers_of_one_suffix_are_refused(shout: Part) -> None:
+    with pytest.raises(InputError, match=r"'shout' and 'shout' both claim files ending in \.txt(?s:.*)corpus\.readers"):
+        readers_by_suffix([shout, shout])
+
+
+def test_a_reader_with_a_setting_that_must_be_set_reads_nothing_until_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Needed(Settings):
+        which: str
+
+    info = registry.PartInfo("reader", "needy", _Shout, Needed, "", "test")
+    monkeypatch.setattr(registry, "parts", lambda kind: {"needy": info})
+    assert readers_by_suffix() == {}
+
+
+def test_every_format_that_is_read_is_looked_for() -> None:
+    wanted = matcher(CorpusSpec(path=".").include)
+    assert all(wanted(f"folder/file{suffix}") for suffix in readers_by_suffix())
 
 
 @pytest.mark.parametrize(
