@@ -8,28 +8,33 @@ import logging
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from ragdecode.documents.inventory import Inventory, scan
 from ragdecode.documents.reader import readers_by_suffix
 from ragdecode.documents.tokens import TokenOffsets
-from ragdecode.documents.walk import Found, Skipped, walk
+from ragdecode.documents.walk import Found, Skipped
 from ragdecode.errors import InputError
 from ragdecode.indexing import manifest as manifests
 from ragdecode.indexing.collecting import Collector, Earlier
 from ragdecode.indexing.continuing import continuable, same_spec, untouched
+from ragdecode.indexing.estimate import Estimate, estimate
 from ragdecode.indexing.manifest import DataEntry, Manifest, StoreEntry
 from ragdecode.indexing.passages import LINES, PassageTable, PassageWriter
-from ragdecode.indexing.report import BuildReport, StageReport
+from ragdecode.indexing.report import BuildReport, EmptyCorpusError, StageReport, in_bytes
 from ragdecode.indexing.store import BuildContext, Built, Encoders, Previous, Progress
 from ragdecode.indexing.workspace import disk_errors, exclusive, next_folder, sweep
 from ragdecode.spec.index import IndexSpec
 from ragdecode.spec.settings import Settings
 
 logger = logging.getLogger(__name__)
+
+#: told what lies in the corpus and what the build will take (None: nothing is to be done), before anything is read
+Announce = Callable[[Inventory, Estimate | None], None]
 
 
 def build_index(
@@ -40,8 +45,10 @@ def build_index(
     tokenizer_fingerprint: str,
     encoders: Encoders,
     progress: Progress | None = None,
+    announce: Announce | None = None,
     force: bool = False,
     wait: float = 600.0,
+    workers: int = 0,
 ) -> BuildReport:
     """Bring the index in the folder ``target`` up to date with its corpus.
 
@@ -55,24 +62,31 @@ def build_index(
         tokenizer_fingerprint: Changes whenever the same text would get other tokens.
         encoders: Gives the sentence encoder of a model.
         progress: Called with (stage, done, total).
+        announce: Called once, between the walk through the corpus and the reading of its files.
         force: Take nothing over.
         wait: Seconds to wait while another process builds the same index.
+        workers: Ray workers that read, split and embed; 0 for this process alone.
 
     Returns:
         What was done.
 
     Raises:
-        InputError: The corpus cannot be read, or has no readable file.
+        EmptyCorpusError: The corpus has no readable file.
+        InputError: It cannot be read.
         RunError: Disk full or not writable, or another build does not end.
     """
     stores = [part.name for part in spec.stores]
+    if workers < 0:
+        raise InputError(f"workers: expected 0 or more, found {workers}")
     if not stores or len(set(stores)) != len(stores):
         found = ", ".join(stores) or "none"
         raise InputError(f"index.stores: expected one or more different stores, found {found}")
     silent: Progress = lambda stage, done, total: None  # noqa: E731
     with disk_errors(target), exclusive(target, wait):
         old, reason = (None, "") if force else continuable(target, spec, tokenizer_fingerprint)
-        build = _Build(spec, target, token_offsets, tokenizer_fingerprint, encoders, progress or silent, old, reason)
+        build = _Build(
+            spec, target, token_offsets, tokenizer_fingerprint, encoders, progress or silent, announce, old, reason
+        )
         return build.run()
 
 
@@ -86,6 +100,7 @@ class _Build:
     tokenizer: str
     encoders: Encoders
     progress: Progress
+    announce: Announce | None
     old: Manifest | None
     reason: str
     stages: list[StageReport] = field(default_factory=list)
@@ -93,9 +108,13 @@ class _Build:
     def run(self) -> BuildReport:
         """All stages; the temporary folder goes away whatever happens."""
         sweep(self.target, keep=self._named())
-        found = list(walk(self.spec.corpus))
+        found = scan(self.spec.corpus, self.progress)
         if self.old and untouched(self.old, self.spec, found) and self._same_models(self.old):
+            if self.announce:
+                self.announce(found, None)
             return _report(self.old, unchanged=len(self.old.files))
+        if self.announce:
+            self.announce(found, estimate(self.spec, found, self.old, self.target, self.encoders))
         working = Path(tempfile.mkdtemp(prefix=".building-", dir=self.target))
         try:
             return self._run(found, working)
@@ -131,7 +150,7 @@ class _Build:
         manifests.write(self.target, manifest)  # from here on the new index answers
         sweep(self.target, keep=name)
         size = sum(entry.size for entry in data.values())
-        self._stage("write", started, f"{len(data)} data files, {size / 1e6:.1f} MB")
+        self._stage("write", started, f"{len(data)} data files, {in_bytes(size)}")
         return _report(
             manifest,
             added=collector.added,
@@ -154,7 +173,7 @@ class _Build:
                 self.progress("read", done, len(found))
         if not writer.rows:
             raise _empty(self.spec, collector)
-        self._stage("read", started, f"{len(collector.files)} files", writer.rows)
+        self._stage("read", started, "", writer.rows, len(collector.files))
         return collector
 
     def _store(self, part: Any, table: PassageTable, working: Path) -> StoreEntry:
@@ -199,8 +218,8 @@ class _Build:
             return self.old.folder
         return manifests.folder_named(self.target)
 
-    def _stage(self, name: str, started: float, summary: str, passages: int = 0) -> None:
-        self.stages.append(StageReport(name, time.perf_counter() - started, summary, passages))
+    def _stage(self, name: str, started: float, summary: str, passages: int = 0, files: int = 0) -> None:
+        self.stages.append(StageReport(name, time.perf_counter() - started, summary, passages, files))
 
 
 def _report(manifest: Manifest, **counts: Any) -> BuildReport:
@@ -215,13 +234,14 @@ def _report(manifest: Manifest, **counts: Any) -> BuildReport:
     )
 
 
-def _empty(spec: IndexSpec, collector: Collector) -> InputError:
+def _empty(spec: IndexSpec, collector: Collector) -> EmptyCorpusError:
     patterns = ", ".join(spec.corpus.include) + "".join(f", not {one}" for one in spec.corpus.exclude)
     reasons = [f"\n  {item.source!r}: {item.reason}" for item in collector.skipped[:10]]
     if len(collector.skipped) > 10:
         reasons.append(f"\n  and {len(collector.skipped) - 10} more")
     what = "no readable file" if collector.skipped else "no file"
-    return InputError(
+    return EmptyCorpusError(
         f"the corpus is empty: {what} in {spec.corpus.path!r} for the patterns {patterns}{''.join(reasons)}",
         hint="put documents there, or change index.corpus.path, include or exclude",
+        skipped=tuple(Skipped(entry.source, entry.reason) for entry in collector.skipped),
     )

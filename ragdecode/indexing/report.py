@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ragdecode.documents.walk import Skipped
+from ragdecode.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -16,17 +18,22 @@ class StageReport:
         seconds: How long it took.
         summary: What it did.
         passages: Passages it went through; 0 for stages that do not count them.
+        files: Files it went through; 0 for stages that do not count them.
     """
 
     name: str
     seconds: float
     summary: str
     passages: int = 0
+    files: int = 0
 
     def __str__(self) -> str:
-        counted = f", {self.passages} passages" if self.passages else ""
-        rate = f", {self.passages / self.seconds:.0f}/s" if self.passages and self.seconds > 0 else ""
-        return f"{self.name}: {self.summary}{counted} ({self.seconds:.1f} s{rate})"
+        counts = [(self.files, "file"), (self.passages, "passage")]
+        told = [self.summary, *(counted(count, noun) for count, noun in counts if count)]
+        rates = [f"{count / self.seconds:,.0f} {noun}s/s" for count, noun in counts if count and self.seconds > 0]
+        return (
+            f"{self.name}: {', '.join(part for part in told if part)} ({', '.join((f'{self.seconds:.1f} s', *rates))})"
+        )
 
 
 @dataclass(frozen=True)
@@ -65,12 +72,35 @@ class BuildReport:
 
     def __str__(self) -> str:
         """One line: ``added 3 files, changed 1, removed 0, 57 passages``."""
-        left_out = f", skipped {_files(len(self.skipped))}" if self.skipped else ""
+        left_out = f", skipped {counted(len(self.skipped), 'file')}" if self.skipped else ""
+        passages = counted(self.passages, "passage")
         if not self.built:
-            return f"up to date: {_files(self.files)}, {self.passages} passages{left_out}"
-        done = f"added {_files(self.added)}, changed {self.changed}, removed {self.removed}"
-        return f"{done}, {self.passages} passages{left_out}"
+            return f"up to date: {counted(self.files, 'file')}, {passages}{left_out}"
+        done = f"added {counted(self.added, 'file')}, changed {self.changed}, removed {self.removed}"
+        return f"{done}, {passages}{left_out}"
 
 
-def _files(count: int) -> str:
-    return f"{count} file" if count == 1 else f"{count} files"
+class EmptyCorpusError(InputError):
+    """There is nothing to index.
+
+    Attributes:
+        skipped: Files that could not be read, with the reason.
+    """
+
+    def __init__(self, message: str, *, hint: str, skipped: Sequence[Skipped]) -> None:
+        super().__init__(message, hint=hint)
+        self.skipped = tuple(skipped)
+
+
+def counted(count: int, noun: str) -> str:
+    """A number with its noun: ``1 file``, ``12,000 files``."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
+def in_bytes(size: float) -> str:
+    """A size for people, in powers of 1000: ``1.2 MB``."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 999.5:
+            return f"{size:.0f} {unit}" if unit == "bytes" or size >= 100 else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
