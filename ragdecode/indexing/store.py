@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
@@ -35,6 +35,8 @@ class Encoder(Protocol):
 
 #: gives the loaded encoder of a model
 Encoders = Callable[["ModelSpec"], Encoder]
+#: embeds batches of documents with a model, in order
+Encode = Callable[["ModelSpec", Iterable[Sequence[str]]], Iterator["NDArray[np.float32]"]]
 #: called with (stage, done, total)
 Progress = Callable[[str, int, int], None]
 
@@ -92,11 +94,24 @@ class BuildContext:
         encoders: Gives sentence encoders.
         progress: To be called now and then.
         previous: The same store of the index that is replaced, if its settings were the same.
+        identity: Name of this store of this index, the same at every build: 16 hexadecimal digits.
+        standing: Facts of the store of this name in the index that answers until this one takes its place, whatever
+            its settings; None if there is none. What these facts speak of must stay as it is.
+        encode: Embeds batches of texts with a model, one array ``[len(batch), dimension]`` a batch, in order: here or
+            on workers. In this process with ``encoders`` if left out.
+        salvage: Folders of this store from interrupted builds over another set of passages; for what can be taken
+            over, after a look at how far they had come.
+        resumed: To be told how many texts need not be embedded because an interrupted build had done so.
     """
 
     encoders: Encoders
     progress: Progress
     previous: Previous | None = None
+    identity: str = ""
+    standing: Mapping[str, Any] | None = None
+    encode: Encode | None = None
+    salvage: tuple[Path, ...] = ()
+    resumed: Callable[[int], None] = lambda texts: None
 
 
 @dataclass(frozen=True)
@@ -166,7 +181,10 @@ class Store(Protocol):
         ...
 
     def build(self, passages: PassageTable, folder: Path, context: BuildContext) -> Built:
-        """Write the data files into the empty ``folder``; file names of letters, digits, ``._-`` only."""
+        """Write the data files into ``folder``; file names of letters, digits, ``._-`` only.
+
+        The folder is empty but for what `embed` has left there in a build that was interrupted.
+        """
         ...
 
     def current(self, facts: Mapping[str, Any], encoders: Encoders) -> bool:
