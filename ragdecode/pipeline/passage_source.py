@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from ragdecode.errors import InputError
 from ragdecode.models.progress import Progress, silent
+from ragdecode.pipeline.generation import Writer
 from ragdecode.pipeline.likelihood import QueryLikelihood
 from ragdecode.pipeline.models import PipelineModels
 from ragdecode.pipeline.passage import Passage
@@ -123,6 +124,7 @@ class PassageSource:
             self._cross_encoder,
             count_tokens=self._count_tokens,
             encoders=self._encoder,
+            generate=Writer(self._models, self._loaded.spec.engine),
         )
         return RetrievalChain(self._loaded.spec.retrieve, context)
 
