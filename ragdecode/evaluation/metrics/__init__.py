@@ -1,0 +1,1 @@
+"""What answers and evidence are measured by, one metric a file."""

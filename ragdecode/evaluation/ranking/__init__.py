@@ -1,0 +1,1 @@
+"""How good rankings are: judged collections and the measures of information retrieval."""
