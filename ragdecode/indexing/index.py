@@ -16,7 +16,7 @@ from ragdecode.indexing.manifest import REBUILD, REBUILD_ALL, Manifest
 from ragdecode.indexing.passages import PassageTable
 from ragdecode.indexing.store import Encoders, Probe, Searcher
 from ragdecode.spec.index import IndexSpec
-from ragdecode.spec.part import PartKind
+from ragdecode.spec.part import Part, PartKind
 
 #: a build may replace the data between our look at the manifest and that at the data: look again
 _LOOKS = 3
@@ -60,7 +60,7 @@ def _open(path: Path, spec: IndexSpec | None, encoders: Encoders | None, tokeniz
     problems = list(manifests.damage(path, manifest, hashes=False))
     if problems:
         raise RunError(f"the index {str(path)!r} is damaged: {'; '.join(problems[:5])}", hint=REBUILD)
-    return Index(path, manifest, encoders)
+    return Index(path, manifest, encoders, spec.stores if spec else ())
 
 
 def _manifest(path: Path) -> Manifest:
@@ -92,7 +92,7 @@ class Index:
         passages: All passages, read from disk when asked for.
     """
 
-    def __init__(self, path: Path, manifest: Manifest, encoders: Encoders | None) -> None:
+    def __init__(self, path: Path, manifest: Manifest, encoders: Encoders | None, stores: Sequence[Part] = ()) -> None:
         self.path = path
         self.manifest = manifest
         self.passages = PassageTable(path / manifest.folder)
@@ -102,6 +102,7 @@ class Index:
                 hint=REBUILD,
             )
         self._encoders = encoders
+        self._parts = {part.name: part for part in stores}  # as the manifest has them, with their secrets
         self._searchers: dict[str, Searcher] = {}
 
     @property
@@ -159,7 +160,7 @@ class Index:
                     f"the index {str(self.path)!r} has no store {store!r}; it has {', '.join(self.stores)}",
                     hint=f"add {store} to index.stores and build again",
                 )
-            part = PartKind("store").validate({store: entry.settings})
+            part = self._parts.get(store) or PartKind("store").validate({store: entry.settings})
             folder = self.path / self.manifest.folder / "stores" / store
             if not folder.is_dir():
                 raise RunError(

@@ -166,7 +166,10 @@ class Vectors(Protocol):
 
 @runtime_checkable
 class Elsewhere(Protocol):
-    """A store that keeps data outside its folder: in a database, on another machine."""
+    """A store that keeps data outside its folder: in a database, on another machine.
+
+    The fact ``elsewhere`` tells where; it is no part of the index's content.
+    """
 
     def discard(self, facts: Mapping[str, Any]) -> None:
         """Remove what a build that left these facts has put there; called when another index has taken its place."""

@@ -37,7 +37,7 @@ def check_leaf(node: Node, leaf: Leaf, path: Path_, report: Report) -> Node:
         quotes = f'write "{node.value}" in quotes' if str in leaf.types and node.value is not None else None
         report.add(node.place, path, f"expected {_expected(leaf)}; found {describe(node)}", quotes)
         return node
-    if leaf.path is not None and isinstance(node.value, str):
+    if leaf.path is not None and isinstance(node.value, str) and not (leaf.path.or_url and "://" in node.value):
         return _absolute(node, leaf.path.must_exist, path, report)
     return node
 

@@ -53,9 +53,11 @@ class RelativePath:
 
     Attributes:
         must_exist: Whether a missing file or folder is an error of the YAML.
+        or_url: Whether it may be an address, ``scheme://...``, which stays as it is.
     """
 
     must_exist: bool = True
+    or_url: bool = False
 
 
 #: A path in YAML that must exist.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Any
 
@@ -48,5 +49,6 @@ class Secret(SecretStr):
         if isinstance(value, SecretStr):
             return cls(value.get_secret_value())
         if isinstance(value, str):
-            return cls(value)
+            mark = ENV.fullmatch(value)  # as a dumped one reads: the secret itself is in the environment
+            return cls(os.environ.get(mark[1], ""), value) if mark else cls(value)
         raise ValueError("expected text, best as ${ENV:NAME}")
