@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ragdecode.indexing.index import Index
     from ragdecode.indexing.models import IndexModels
     from ragdecode.indexing.store import Encoder
-    from ragdecode.retrieval.chain import RetrievalChain
+    from ragdecode.retrieval.chain import Retrieval, RetrievalChain
     from ragdecode.retrieval.stage import PairScorer
     from ragdecode.spec.model import ModelSpec
 
@@ -41,6 +41,7 @@ class PassageSource:
         docs: Folder or file that takes the place of ``index.corpus.path``; its index lives in the cache folder.
         fetch: Fetch weights of encoders that are not on this machine.
         progress: Told what a build does.
+        build: Bring the index up to date; otherwise it is taken as it is.
 
     Raises:
         InputError: ``docs`` is given and the pipeline has no index, or it is not there.
@@ -54,7 +55,9 @@ class PassageSource:
         docs: Path | None = None,
         fetch: bool = False,
         progress: Progress = silent,
+        build: bool = True,
     ) -> None:
+        self._build = build
         self._loaded = loaded if docs is None else _over(loaded, docs)
         self._models = models
         self._fetch = fetch
@@ -68,7 +71,7 @@ class PassageSource:
         return not self._loaded.spec.retrieve
 
     def open(self) -> None:
-        """Bring the index up to date and open it; counts as loading.
+        """Open the index, brought up to date unless it is to be taken as it is; counts as loading.
 
         Raises:
             InputError: The corpus is empty or cannot be read, or weights are missing.
@@ -87,24 +90,30 @@ class PassageSource:
         """
         if self.empty:
             return [[] for _ in questions]
-        from ragdecode.retrieval.query import Query
-
-        self.open()
-        queries = [
-            Query(question, tuple((turn.role, turn.content) for turn in history))
-            for question, history in zip(questions, histories, strict=True)
-        ]
-        # Always in this order: a monitor that retrieves again comes here from within a step.
-        step = self._models.engine.lock if self._chain.needs_model else nullcontext()
-        with step, self._lock:
-            found = self._chain.retrieve(queries)
+        found = self.run([(question, _roles(history)) for question, history in zip(questions, histories, strict=True)])
         return [
             [
                 Passage(hit.passage.id, hit.passage.source, hit.passage.text, hit.score, rank, hit.passage.metadata())
                 for rank, hit in enumerate(hits, start=1)
             ]
-            for hits in found
+            for hits in found.hits
         ]
+
+    def run(self, questions: Sequence[tuple[str, Sequence[tuple[str, str]]]]) -> Retrieval:
+        """What each stage of the chain does for the questions, each with its earlier turns as (role, text).
+
+        Raises:
+            InputError: Weights are missing.
+            RunError: The index is damaged, or memory ran out.
+        """
+        from ragdecode.retrieval.query import Query
+
+        self.open()
+        queries = [Query(question, tuple(history)) for question, history in questions]
+        # Always in this order: a monitor that retrieves again comes here from within a step.
+        step = self._models.engine.lock if self._chain.needs_model else nullcontext()
+        with step, self._lock:
+            return self._chain.run(queries)
 
     def close(self) -> None:
         """Let go of index and encoders."""
@@ -143,6 +152,8 @@ class PassageSource:
 
         spec, path, models = self._loaded.spec.index, index_path(self._loaded), self._index_models
         assert spec is not None, "a pipeline that retrieves has an index"
+        if not self._build:
+            return open_index(path, spec, encoders=models.encoder)
         report = build_index(
             spec,
             path,
@@ -171,6 +182,10 @@ class PassageSource:
                 model, device=self._loaded.spec.engine.device, fetch=self._fetch, progress=self._progress
             )
         return lambda pairs: [float(score) for score in scorer.score(pairs)]
+
+
+def _roles(history: Sequence[Turn]) -> list[tuple[str, str]]:
+    return [(turn.role, turn.content) for turn in history]
 
 
 def _over(loaded: LoadedPipeline, docs: Path) -> LoadedPipeline:
