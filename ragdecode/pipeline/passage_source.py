@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ragdecode.indexing.models import IndexModels
     from ragdecode.indexing.store import Encoder
     from ragdecode.retrieval.chain import Retrieval, RetrievalChain
-    from ragdecode.retrieval.stage import PairScorer
+    from ragdecode.retrieval.stage import Entailment, PairScorer
     from ragdecode.spec.model import ModelSpec
 
 _log = logging.getLogger(__name__)
@@ -64,6 +64,8 @@ class PassageSource:
         self._progress = progress
         self._lock = threading.RLock()
         self._cross_encoder = cache(self._load_cross_encoder)
+        self._entailment = cache(self._load_entailment)
+        self._entailment = cache(self._load_entailment)
 
     @property
     def empty(self) -> bool:
@@ -121,6 +123,8 @@ class PassageSource:
             self.__dict__.pop("_chain", None)
             self.__dict__.pop("_index_models", None)
             self._cross_encoder.cache_clear()
+            self._entailment.cache_clear()
+            self._entailment.cache_clear()
 
     @cached_property
     def _chain(self) -> RetrievalChain:
@@ -133,7 +137,9 @@ class PassageSource:
             self._cross_encoder,
             count_tokens=self._count_tokens,
             encoders=self._encoder,
+            entailment=self._entailment,
             generate=Writer(self._models, self._loaded.spec.engine),
+            entailment=self._entailment,
         )
         return RetrievalChain(self._loaded.spec.retrieve, context)
 
@@ -182,6 +188,24 @@ class PassageSource:
                 model, device=self._loaded.spec.engine.device, fetch=self._fetch, progress=self._progress
             )
         return lambda pairs: [float(score) for score in scorer.score(pairs)]
+
+    def _load_entailment(self, model: ModelSpec) -> Entailment:
+        from ragdecode.models.entailment import load_entailment
+
+        with self._models.loading():
+            judge = load_entailment(
+                model, device=self._loaded.spec.engine.device, fetch=self._fetch, progress=self._progress
+            )
+        return lambda pairs: [float(value) for value in judge.probability(pairs)]
+
+    def _load_entailment(self, model: ModelSpec) -> Entailment:
+        from ragdecode.models.entailment import load_entailment
+
+        with self._models.loading():
+            judge = load_entailment(
+                model, device=self._loaded.spec.engine.device, fetch=self._fetch, progress=self._progress
+            )
+        return lambda pairs: [float(value) for value in judge.probability(pairs)]
 
 
 def _roles(history: Sequence[Turn]) -> list[tuple[str, str]]:
