@@ -1,8 +1,9 @@
-"""Progress on stderr: bars on a terminal, a line a stage elsewhere."""
+"""Progress on stderr: bars on a terminal, a line a stage elsewhere, and one every half minute of a long stage."""
 
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -11,6 +12,9 @@ import click
 
 if TYPE_CHECKING:
     from ragdecode.models.progress import Progress
+
+#: seconds after which a stage that goes on is told again
+_AGAIN = 30.0
 
 
 @contextmanager
@@ -24,13 +28,19 @@ def show_progress(title: str) -> Iterator[Progress]:
 
 
 def _lines(title: str) -> Progress:
-    shown: list[str] = []
+    current, told = "", 0.0
     stream = sys.stderr  # pinned, see below
 
     def report(stage: str, done: int, total: int) -> None:
-        if shown[-1:] != [stage]:
-            shown.append(stage)
+        nonlocal current, told
+        now = time.monotonic()
+        if stage != current:
             click.echo(f"{title}: {stage}", file=stream)
+        elif now - told >= _AGAIN:
+            click.echo(f"{title}: {stage}: {_amount(done, total)}", file=stream)
+        else:
+            return
+        current, told = stage, now
 
     return report
 
@@ -46,6 +56,7 @@ def _bars(title: str) -> Iterator[Progress]:
         TextColumn("[bold]{task.fields[title]}[/]"),
         TextColumn("{task.description}"),
         BarColumn(),
+        TextColumn("{task.fields[amount]}"),
         TimeElapsedColumn(),
     )
     tasks: dict[str, TaskID] = {}
@@ -55,9 +66,13 @@ def _bars(title: str) -> Iterator[Progress]:
             if stage not in tasks:
                 for task in tasks.values():  # one stage follows another
                     bars.update(task, total=1, completed=1)
-                tasks[stage] = bars.add_task(stage, total=None, title=title)
-            bars.update(tasks[stage], total=total or None, completed=done)
+                tasks[stage] = bars.add_task(stage, total=None, title=title, amount="")
+            bars.update(tasks[stage], total=total or None, completed=done, amount=_amount(done, total))
 
         yield report
         for task in tasks.values():
             bars.update(task, total=1, completed=1)
+
+
+def _amount(done: int, total: int) -> str:
+    return f"{done:,} of {total:,}" if total else f"{done:,}"

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from ragdecode.errors import InputError, RunError
 
 
-def write_whole(target: Path, text: str, *, replace: bool = True) -> bool:
+def write_whole(target: Path, text: str | Iterable[str], *, replace: bool = True) -> bool:
     """Write a file beside its place and move it there.
 
     Args:
         target: The file.
-        text: Its content.
+        text: Its content, whole or in pieces.
         replace: Whether a file that is there is replaced.
 
     Returns:
@@ -24,15 +25,16 @@ def write_whole(target: Path, text: str, *, replace: bool = True) -> bool:
         InputError: It cannot be written there.
         RunError: The disk is full.
     """
+    pieces = (text,) if isinstance(text, str) else text
     partial = target.with_name(f".{target.name}.partial")
     try:
         if not replace and (target.exists() or target.is_symlink()):
             return False
         if replace and target.exists() and not target.is_file():  # such as /dev/stdout
-            target.write_text(text, encoding="utf-8")
+            _write(target, pieces)
             return True
         try:
-            partial.write_text(text, encoding="utf-8")
+            _write(partial, pieces)
             partial.replace(target)
         except BaseException:
             with suppress(OSError):
@@ -43,3 +45,8 @@ def write_whole(target: Path, text: str, *, replace: bool = True) -> bool:
             raise RunError(f"cannot write {target}: the disk is full", hint="make room and try again") from error
         raise InputError(f"cannot write {target}: {error.strerror}", hint="name another place") from error
     return True
+
+
+def _write(target: Path, pieces: Iterable[str]) -> None:
+    with target.open("w", encoding="utf-8") as stream:
+        stream.writelines(pieces)

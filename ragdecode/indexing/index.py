@@ -14,7 +14,7 @@ from ragdecode.indexing.continuing import difference
 from ragdecode.indexing.hit import Hit, ranked
 from ragdecode.indexing.manifest import REBUILD, REBUILD_ALL, Manifest
 from ragdecode.indexing.passages import PassageTable
-from ragdecode.indexing.store import Encoders, Probe, Searcher
+from ragdecode.indexing.store import Encoders, Probe, Progress, Searcher
 from ragdecode.spec.index import IndexSpec
 from ragdecode.spec.part import Part, PartKind
 
@@ -70,8 +70,12 @@ def _manifest(path: Path) -> Manifest:
     return manifest
 
 
-def verify_index(path: Path) -> list[str]:
+def verify_index(path: Path, progress: Progress | None = None) -> list[str]:
     """Recompute all hashes of the index in a folder, even of one that is too damaged to be opened.
+
+    Args:
+        path: Its folder.
+        progress: Called with ("verifying", bytes done, bytes in all).
 
     Returns:
         What is wrong with its data files, one line each; empty if they are as they were built.
@@ -80,7 +84,16 @@ def verify_index(path: Path) -> list[str]:
         InputError: There is no index.
         RunError: Its manifest is damaged, or of another format.
     """
-    return list(manifests.damage(path, _manifest(path), hashes=True))
+    manifest = _manifest(path)
+    total, done = sum(entry.size for entry in manifest.data.values()), 0
+
+    def hashed(size: int) -> None:
+        nonlocal done
+        done += size
+        if progress:
+            progress("verifying", done, total)
+
+    return list(manifests.damage(path, manifest, hashes=True, hashed=hashed))
 
 
 class Index:
@@ -141,6 +154,7 @@ class Index:
             "passages": manifest.passages,
             "tokens": manifest.tokens,
             "bytes": sum(entry.size for entry in manifest.data.values()),
+            "data": {name: entry.size for name, entry in manifest.data.items()},
             "tokenizer": manifest.tokenizer,
             "stores": {name: entry.model_dump(mode="json") for name, entry in manifest.stores.items()},
             "spec": manifest.spec,

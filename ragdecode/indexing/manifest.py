@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +20,8 @@ NAME = "manifest.json"
 REBUILD = "rebuild it with 'ragdecode index build'; nothing but the index itself is lost"
 #: for damage that sizes do not show, so that nothing is taken over
 REBUILD_ALL = "rebuild it with 'ragdecode index build --force'; nothing but the index itself is lost"
+#: bytes hashed at once
+_BLOCK = 1 << 22
 
 
 class FileEntry(Settings):
@@ -149,8 +151,17 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def damage(path: Path, manifest: Manifest, *, hashes: bool) -> Iterator[str]:
-    """What is wrong with the data files, one line each: missing, wrong size and, if asked, wrong content."""
+def damage(
+    path: Path, manifest: Manifest, *, hashes: bool, hashed: Callable[[int], None] | None = None
+) -> Iterator[str]:
+    """What is wrong with the data files, one line each: missing, wrong size and, if asked, wrong content.
+
+    Args:
+        path: Folder of the index.
+        manifest: What it says about itself.
+        hashes: Whether all bytes are read.
+        hashed: Called with the number of bytes read since the last call.
+    """
     folder = path / manifest.folder
     for name, entry in manifest.data.items():
         file = folder / name
@@ -159,10 +170,19 @@ def damage(path: Path, manifest: Manifest, *, hashes: bool) -> Iterator[str]:
             if size != entry.size:
                 yield f"{name}: {size} bytes, expected {entry.size}"
             elif hashes:
-                with file.open("rb") as stream:
-                    if hashlib.file_digest(stream, "sha256").hexdigest() != entry.sha256:
-                        yield f"{name}: its content has changed"
+                if _sha256(file, hashed) != entry.sha256:
+                    yield f"{name}: its content has changed"
         except FileNotFoundError:
             yield f"{name}: missing"
         except OSError as error:
             yield f"{name}: {error.strerror}"
+
+
+def _sha256(file: Path, hashed: Callable[[int], None] | None) -> str:
+    digest = hashlib.sha256()
+    with file.open("rb", buffering=0) as stream:
+        while block := stream.read(_BLOCK):
+            digest.update(block)
+            if hashed:
+                hashed(len(block))
+    return digest.hexdigest()

@@ -169,7 +169,7 @@ def test_a_damaged_index_is_not_described(app: Path) -> None:
 
 def test_commands_are_listed_in_help() -> None:
     assert isinstance(command, click.Group)
-    assert sorted(command.commands) == ["build", "info", "verify"]
+    assert sorted(command.commands) == ["build", "info", "search", "verify"]
 
 
 def test_a_name_is_no_folder_that_happens_to_be_called_so(app: Path) -> None:

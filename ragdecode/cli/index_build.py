@@ -1,0 +1,168 @@
+"""``ragdecode index build``: bring an index up to date."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ragdecode.cli.index_target import json_option, load_target, set_option, spec_of, target_argument
+
+if TYPE_CHECKING:
+    from ragdecode.cli.open_pipeline import StageProgress
+    from ragdecode.documents.inventory import Inventory
+    from ragdecode.indexing.estimate import Estimate
+    from ragdecode.indexing.models import IndexModels
+    from ragdecode.indexing.report import BuildReport
+    from ragdecode.spec.index import IndexSpec
+
+
+@click.command("build")
+@target_argument
+@set_option
+@json_option
+@click.option("--dry-run", is_flag=True, help="Look at the corpus, say what a build would take, and stop.")
+@click.option("--force", is_flag=True, help="Build everything anew.")
+@click.option("--pull", "fetch", is_flag=True, help="Fetch model weights that are not on this machine.")
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path),
+    metavar="FILE.jsonl",
+    help="Write a JSON line for every file met: read, unchanged, skipped or left out, and why.",
+)
+def build(
+    target: str,
+    overrides: tuple[str, ...],
+    as_json: bool,
+    dry_run: bool,
+    force: bool,
+    fetch: bool,
+    report: Path | None,
+) -> None:
+    """Bring the index of TARGET up to date with its corpus.
+
+    Says what the build will take before it reads anything. Files that have not changed are not read again.
+    """
+    from ragdecode.cli.open_pipeline import StageProgress
+    from ragdecode.indexing.location import index_path
+    from ragdecode.indexing.models import IndexModels
+
+    document = load_target(target, overrides)
+    spec, path = spec_of(document), index_path(document)
+    device = "auto" if document.kind == "indexes" else document.spec.engine.device
+    model = None if document.kind == "indexes" else document.spec.model
+    models = IndexModels(spec, model, device=device, fetch=fetch)
+    progress = StageProgress("index")
+    run = _Run(spec, path, models, progress)
+    click.echo(_headline(spec, path), err=True)
+    try:
+        if dry_run:
+            run.look(force)
+            outcome = None
+        else:
+            outcome = run.build(force, report)
+    finally:
+        progress.close()
+    run.show(outcome, as_json)
+
+
+class _Run:
+    """One run of the command.
+
+    Attributes:
+        inventory: What lies in the corpus.
+        expected: What the build was expected to take; None if there was nothing to do.
+    """
+
+    inventory: Inventory
+    expected: Estimate | None = None
+
+    def __init__(self, spec: IndexSpec, path: Path, models: IndexModels, progress: StageProgress) -> None:
+        self.spec = spec
+        self.path = path
+        self.models = models
+        self.progress = progress
+
+    def build(self, force: bool, report: Path | None) -> BuildReport:
+        """Build, and write the report that was asked for, even if there is nothing to index."""
+        from ragdecode.cli.index_report import FileReport
+        from ragdecode.indexing.build import build_index
+        from ragdecode.indexing.report import EmptyCorpusError
+
+        files = FileReport(report, self.path) if report else None
+        try:
+            outcome = build_index(
+                self.spec,
+                self.path,
+                token_offsets=self.models.token_offsets,
+                tokenizer_fingerprint=self.models.tokenizer_fingerprint,
+                encoders=self.models.encoder,
+                progress=self.progress,
+                announce=self.announce,
+                force=force,
+            )
+        except EmptyCorpusError as error:
+            if files:
+                files.write_empty(self.inventory, error.skipped)
+            raise
+        except KeyboardInterrupt:
+            self.progress.close()
+            click.echo("\nthe index is as it was; the next build goes on with what this one has done", err=True)
+            raise
+        if files:
+            files.write(self.inventory, outcome)
+        return outcome
+
+    def look(self, force: bool) -> None:
+        """Tell what a build would take."""
+        from ragdecode.documents.inventory import scan
+        from ragdecode.indexing.continuing import continuable
+        from ragdecode.indexing.estimate import estimate
+
+        inventory = scan(self.spec.corpus, self.progress)
+        old = None if force else continuable(self.path, self.spec, self.models.tokenizer_fingerprint)[0]
+        self.announce(inventory, estimate(self.spec, inventory, old, self.path, self.models.encoder))
+
+    def announce(self, inventory: Inventory, expected: Estimate | None) -> None:
+        """Say what lies in the corpus, before it is read."""
+        from ragdecode.cli.index_view import estimate_lines
+
+        self.inventory, self.expected = inventory, expected
+        self.progress.close()
+        if expected is not None:
+            for line in estimate_lines(expected):
+                click.echo(f"  {line}", err=True)
+
+    def show(self, outcome: BuildReport | None, as_json: bool) -> None:
+        """Print what was done; None if nothing was."""
+        from ragdecode.cli.index_view import estimate_object, left_out_counts, left_out_lines, skipped_lines
+        from ragdecode.documents.walk import Skipped
+
+        skipped = outcome.skipped if outcome else tuple(one for one in self.inventory if isinstance(one, Skipped))
+        if as_json:
+            done = asdict(outcome) if outcome else {"dry_run": True, "skipped": [asdict(one) for one in skipped]}
+            facts = {"estimate": estimate_object(self.expected), "left_out": left_out_counts(self.inventory)}
+            click.echo(json.dumps({"path": str(self.path), **done, **facts}, ensure_ascii=False, indent=2))
+            return
+        if outcome and outcome.reason:
+            click.echo(f"built anew: {outcome.reason}")
+        for stage in outcome.stages if outcome else ():
+            click.echo(str(stage))
+        for line in left_out_lines(self.inventory):
+            click.echo(line)
+        for line in skipped_lines(skipped, "--report FILE lists all"):
+            click.echo(line)
+        if outcome:
+            click.echo(str(outcome))
+
+
+def _headline(spec: IndexSpec, path: Path) -> str:
+    places = [part.name for part in spec.corpus.loaders]
+    if spec.corpus.path is not None:
+        places.insert(0, f"{spec.corpus.path} ({', '.join(spec.corpus.include)})")
+    stores = ", ".join(part.name for part in spec.stores)
+    split = f"passages of {spec.split.tokens} tokens, {spec.split.overlap} shared"
+    return f"index {path}\n  from {', '.join(places)}\n  {split}; stores: {stores}"
