@@ -65,7 +65,6 @@ class PassageSource:
         self._lock = threading.RLock()
         self._cross_encoder = cache(self._load_cross_encoder)
         self._entailment = cache(self._load_entailment)
-        self._entailment = cache(self._load_entailment)
 
     @property
     def empty(self) -> bool:
@@ -124,7 +123,6 @@ class PassageSource:
             self.__dict__.pop("_index_models", None)
             self._cross_encoder.cache_clear()
             self._entailment.cache_clear()
-            self._entailment.cache_clear()
 
     @cached_property
     def _chain(self) -> RetrievalChain:
@@ -137,7 +135,6 @@ class PassageSource:
             self._cross_encoder,
             count_tokens=self._count_tokens,
             encoders=self._encoder,
-            entailment=self._entailment,
             generate=Writer(self._models, self._loaded.spec.engine),
             entailment=self._entailment,
         )
@@ -188,15 +185,6 @@ class PassageSource:
                 model, device=self._loaded.spec.engine.device, fetch=self._fetch, progress=self._progress
             )
         return lambda pairs: [float(score) for score in scorer.score(pairs)]
-
-    def _load_entailment(self, model: ModelSpec) -> Entailment:
-        from ragdecode.models.entailment import load_entailment
-
-        with self._models.loading():
-            judge = load_entailment(
-                model, device=self._loaded.spec.engine.device, fetch=self._fetch, progress=self._progress
-            )
-        return lambda pairs: [float(value) for value in judge.probability(pairs)]
 
     def _load_entailment(self, model: ModelSpec) -> Entailment:
         from ragdecode.models.entailment import load_entailment
