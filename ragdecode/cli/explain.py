@@ -59,6 +59,8 @@ def _comments(facts: dict[str, Any]) -> list[str]:
         )
     if step["draft_views"]:
         lines.append(f"  draft    further passes for the drafter's looks at {', '.join(step['draft_views'])}")
+    if asking := [stage["stage"] for stage in facts["retrieve"] if stage["uses_model"]]:
+        lines.append(f"  search   passes of the pipeline's own model for {' and '.join(asking)}, before the first step")
     lines.append(f"  prefill  all views' prompts together, at most {step['prefill_tokens']} tokens a pass")
     return [*lines, ""]
 

@@ -62,6 +62,7 @@ def check_stages(parts: Sequence[Part], stores: Sequence[str]) -> list[tuple[int
     """
     problems: list[tuple[int, str]] = []
     seen: list[Part] = []
+    readied: list[tuple[int, str, tuple[str, ...]]] = []
     for at, part in enumerate(parts):
         try:
             stage: RetrievalStage = part.build()
@@ -71,11 +72,19 @@ def check_stages(parts: Sequence[Part], stores: Sequence[str]) -> list[tuple[int
         if stage.role == "find":
             if seen:
                 problems.append((at, f"{part.name} finds passages, as {seen[0].name} does: there can be only one"))
+            elif stage.stores is not None:
+                problems.extend(
+                    (place, f"{name} is for the store {', '.join(own)}, which {part.name} does not search")
+                    for place, name, own in readied
+                    if set(own).isdisjoint(stage.stores)
+                )
             seen.append(part)
         elif stage.role == "passages" and not seen:
             problems.append((at, f"{part.name} transforms passages that an earlier stage must have found"))
         elif stage.role == "query" and seen:
             problems.append((at, f"{part.name} reworks the question, so it goes before {seen[0].name}"))
+        elif stage.role == "query" and stage.stores:
+            readied.append((at, part.name, stage.stores))
         problems.extend(
             (at, f"{part.name} searches the store {store!r}, which the index lacks; it has {', '.join(stores)}")
             for store in stage.stores or ()
@@ -83,7 +92,7 @@ def check_stages(parts: Sequence[Part], stores: Sequence[str]) -> list[tuple[int
         )
     if parts and not seen and not problems:
         problems.append((len(parts) - 1, "no stage finds passages"))
-    return problems
+    return sorted(problems, key=lambda problem: problem[0])
 
 
 class RetrievalChain:

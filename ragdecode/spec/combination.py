@@ -90,6 +90,7 @@ class Combination:
         """Checks a chain; returns the first stage that needs an index."""
         finder: str | None = None
         needy = role = None
+        readied: list[tuple[Part, Path_, Sequence[str]]] = []
         for position, part in enumerate(chain):
             at = (*path, position)
             if part in chain[:position]:
@@ -106,6 +107,10 @@ class Combination:
                 message = f"'{part.name}' finds passages and would drop those of '{finder}'"
                 hint = "only one stage finds passages; 'hybrid' fuses several stores"
                 self._add((*at, part.name), message, hint, outermost=True)
+            if role == "query" and getattr(built, "stores", None):
+                readied.append((part, at, built.stores))
+            if role == "find" and finder is None:
+                self._readied(readied, part.name, getattr(built, "stores", None))
             if role == "find":
                 finder = finder or part.name
             if built is not None and getattr(built, "stores", None) != ():
@@ -116,6 +121,15 @@ class Combination:
                 (*path, len(chain) - 1), "no stage finds passages", "add one: bm25, dense, hybrid", outermost=True
             )
         return needy
+
+    def _readied(
+        self, readied: Sequence[tuple[Part, Path_, Sequence[str]]], finder: str, searched: Sequence[str] | None
+    ) -> None:
+        """A stage that prepares the search of a store is of no use where that store is not searched."""
+        for part, at, own in readied:
+            if searched is not None and set(own).isdisjoint(searched):
+                message = f"'{part.name}' is for the store '{', '.join(own)}', which '{finder}' does not search"
+                self._add((*at, part.name), message, "search that store, or leave the stage out", outermost=True)
 
     def _stores(self, part: Part, built: Any, index: IndexSpec | None, path: Path_) -> None:
         if index is None:

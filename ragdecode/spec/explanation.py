@@ -12,7 +12,7 @@ from ragdecode.spec.view_plan import CLOSED_BOOK, TARGET, PlannedView, model_of,
 
 
 def explanation(loaded: LoadedPipeline) -> dict[str, Any]:
-    """The facts as plain data: ``pipeline, file, headline, names, views, step, spec``."""
+    """The facts as plain data: ``pipeline, file, headline, names, retrieve, views, step, spec``."""
     spec = loaded.spec
     cost = step_cost(spec)
     return {
@@ -27,6 +27,10 @@ def explanation(loaded: LoadedPipeline) -> dict[str, Any]:
                 "from": "catalogue" if item.from_catalogue else "app",
             }
             for item in loaded.inclusions
+        ],
+        "retrieve": [
+            {"stage": part.name, "uses_model": bool(getattr(part.build(), "needs_model", False))}
+            for part in spec.retrieve
         ],
         "views": [_view(loaded, view) for view in planned_views(spec.decode)],
         "step": {
