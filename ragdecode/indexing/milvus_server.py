@@ -93,6 +93,11 @@ class Connection:
             _leave(self.address.uri)
 
 
+def _told_by_grpc(record: logging.LogRecord) -> bool:
+    """Whether a log record is of use: Milvus Lite lacks calls that pymilvus only tries, and that is none."""
+    return "Method not implemented" not in record.getMessage()
+
+
 _users: dict[str, int] = {}
 _lock = threading.RLock()  # connections are closed when searchers are forgotten, which may be at any moment
 
@@ -133,6 +138,7 @@ def _enter(path: str) -> None:
     from milvus_lite.db import MilvusLite
     from milvus_lite.server_manager import server_manager_instance
 
+    logging.getLogger("grpc._server").addFilter(_told_by_grpc)  # adds it once
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     if _users.get(path, 0) == 0 and server_manager_instance.start_and_get_uri(path) is None:
         MilvusLite(path).close()  # the manager keeps its reason to itself: once more
