@@ -11,11 +11,16 @@ _SENTENCE = re.compile(r"(?:[.!?…][\"'”’)\]]*\s+(?![a-z])|[。！？]+[」
 _LINE = re.compile(r"\n")
 _WORD = re.compile(r"\s+")
 
-#: from coarse to fine
+#: from coarse to fine: of running text, and of what is made of lines (code, tables)
 LEVELS = (_PARAGRAPH, _SENTENCE, _LINE, _WORD)
+BY_LINES = (_PARAGRAPH, _LINE, _SENTENCE, _WORD)
+
+
+def cuts(text: str, start: int, end: int, border: re.Pattern[str]) -> list[int]:
+    """Places inside ``text[start:end]`` where a border ends; separators stay with what precedes them."""
+    return [cut for match in border.finditer(text, start, end) if start < (cut := match.end()) < end]
 
 
 def pieces(text: str, start: int, end: int, level: int) -> list[tuple[int, int]]:
-    """Partition of ``text[start:end]`` at the borders of a level; separators stay with what precedes them."""
-    cuts = [start, *(match.end() for match in LEVELS[level].finditer(text, start, end)), end]
-    return [(first, behind) for first, behind in pairwise(cuts) if behind > first]
+    """Partition of ``text[start:end]`` at the borders of one of the `LEVELS`."""
+    return list(pairwise([start, *cuts(text, start, end, LEVELS[level]), end])) if end > start else []

@@ -57,6 +57,34 @@ class Record:
 
 
 @dataclass(frozen=True)
+class Block:
+    """A stretch that is cut only where it is too long for a passage: a table, a code block, an item of a list.
+
+    Attributes:
+        start: Character offset of its first character in the document's text.
+        end: Offset just behind its last one.
+        by_lines: Where it must be cut: between lines rather than between sentences.
+    """
+
+    start: int
+    end: int
+    by_lines: bool = False
+
+
+@dataclass(frozen=True)
+class Flaw:
+    """A part of a file that could not be read, while the rest could.
+
+    Attributes:
+        place: Where in the file: ``line 7``.
+        reason: Shown to the user.
+    """
+
+    place: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Document:
     r"""What a reader makes of a file.
 
@@ -66,6 +94,8 @@ class Document:
         pages: In order; empty for formats without pages.
         records: In order; empty for files that are one document.
         metadata: What is known of the whole file; copied to its passages, below the metadata of a record.
+        blocks: What should stay whole, by start, the outer before the inner; they may hold one another, but not cross.
+        problems: What of the file could not be read; reported beside the files that are skipped.
     """
 
     text: str
@@ -73,3 +103,5 @@ class Document:
     pages: tuple[Page, ...] = ()
     records: tuple[Record, ...] = ()
     metadata: Mapping[str, Value] = field(default_factory=dict)
+    blocks: tuple[Block, ...] = ()
+    problems: tuple[Flaw, ...] = ()

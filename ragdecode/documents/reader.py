@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ragdecode.documents.document import Document
 from ragdecode.errors import InputError
@@ -29,6 +29,15 @@ class Reader(Protocol):
         Raises:
             UnreadableError: With the reason, when the bytes are not what the suffix promises.
         """
+        ...
+
+
+@runtime_checkable
+class OfSuffix(Protocol):
+    """What a reader adds that reads its suffixes in different ways."""
+
+    def of_suffix(self, suffix: str) -> Reader:
+        """The reader for one of its suffixes."""
         ...
 
 
@@ -67,5 +76,6 @@ def _claims(readers: Sequence[tuple[str, Reader]], way_out: str) -> dict[str, Re
                 raise InputError(
                     f"the readers {owner[suffix]!r} and {name!r} both claim files ending in {suffix}", hint=way_out
                 )
-            owner[suffix], found[suffix] = name, reader
+            owner[suffix] = name
+            found[suffix] = reader.of_suffix(suffix) if isinstance(reader, OfSuffix) else reader
     return found

@@ -7,13 +7,11 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from itertools import pairwise
 
-from ragdecode.documents.boundaries import LEVELS, pieces
 from ragdecode.documents.document import Document, Heading, Record, Value
 from ragdecode.documents.passage import Passage, passage_id
 from ragdecode.documents.tokens import TokenOffsets, TokenTable
+from ragdecode.documents.units import Span, Units
 from ragdecode.spec.index import SplitSpec
-
-Span = tuple[int, int]
 
 _SPACE = re.compile(r"\s+")
 
@@ -39,8 +37,9 @@ def split(document: Document, source: str, spec: SplitSpec, token_offsets: Token
     headings = _Headings(document)
     passages: list[Passage] = []
     records = _Records(document)
+    units = Units(document, spec.tokens, table)
     for section in _sections(document, spec, table):
-        for start, end in _windows(text, _units(text, section, spec.tokens, table), spec, table):
+        for start, end in _windows(text, units.of(section), spec, table):
             inner = text[start:end].strip()
             if not inner:
                 continue
@@ -81,22 +80,6 @@ def _sections(document: Document, spec: SplitSpec, table: TokenTable) -> Iterato
         bare = is_bare and (bare or start == first)
     if borders[-1] > start:
         yield start, borders[-1]
-
-
-def _units(text: str, section: Span, limit: int, table: TokenTable) -> Iterator[Span]:
-    """Partition of a section into the coarsest pieces that fit the limit."""
-    stack: list[tuple[Span, int]] = [(section, 0)]
-    while stack:
-        (start, end), level = stack.pop()
-        if table.count(start, end) <= limit:
-            yield start, end
-        elif level < len(LEVELS):
-            stack.extend((piece, level + 1) for piece in reversed(pieces(text, start, end, level)))
-        else:
-            while start < end:
-                cut = table.forward(start, limit, end)
-                yield start, cut
-                start = cut
 
 
 def _windows(text: str, units: Iterator[Span], spec: SplitSpec, table: TokenTable) -> Iterator[Span]:

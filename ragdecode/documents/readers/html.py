@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 import warnings
 from typing import TYPE_CHECKING, ClassVar
@@ -31,6 +32,13 @@ _BLOCKS = {
     *("thead", "tr"),
 }
 _CELLS = {"td", "th"}
+#: encodings that browsers read as a larger one (WHATWG Encoding Standard), in Python's names
+_BROWSERS = {
+    **{"iso8859-1": "cp1252", "ascii": "cp1252", "iso8859-9": "cp1254", "shift_jis": "cp932"},
+    **{"gb2312": "gb18030", "gbk": "gb18030", "euc_kr": "cp949"},
+}
+#: bytes that cp1252 does not use
+_UNUSED = re.compile(rb"[\x81\x8d\x8f\x90\x9d]")
 _INVISIBLE = re.compile(r"(?:display\s*:\s*none|visibility\s*:\s*hidden)", re.IGNORECASE)
 
 
@@ -48,13 +56,14 @@ class HtmlReader:
         from bs4 import BeautifulSoup
         from bs4.dammit import EncodingDetector
 
-        source = decode(data, EncodingDetector.find_declared_encoding(data, is_html=True))
+        source = decode(data, _as_browsers(EncodingDetector.find_declared_encoding(data, is_html=True), data))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # "this looks like a file name", "this is XML": it is still the page
             soup = BeautifulSoup(source, "lxml")
         page = _Page()
         page.walk(soup)
-        return page.document()
+        title = " ".join(clean(soup.title.get_text()).split()) if soup.title else ""
+        return Document("".join(page.parts), tuple(page.headings), metadata={"title": title} if title else {})
 
 
 class _Page:
@@ -93,10 +102,6 @@ class _Page:
             stack.append((node, True))
             stack.extend((child, False) for child in reversed(node.contents))  # type: ignore[misc]
 
-    def document(self) -> Document:
-        """What was collected."""
-        return Document("".join(self.parts), tuple(self.headings))
-
     def _border(self, name: str) -> None:
         if name in _APART:
             self.pending = "\n\n"
@@ -129,6 +134,21 @@ class _Page:
         if words:
             start = self.length - len(inside.lstrip())
             self.headings.append(Heading(level, words, start, self.length))
+
+
+def _as_browsers(declared: str | None, data: bytes) -> str | None:
+    """The encoding that browsers use where a page declares an older, smaller one, or one that cannot be."""
+    if declared is None:
+        return None
+    try:
+        name = codecs.lookup(declared).name
+    except LookupError:
+        return declared
+    if name.startswith(("utf-16", "utf-32")):  # declared in single bytes, so it cannot be
+        return "utf-8"
+    if name in {"iso8859-1", "ascii"} and _UNUSED.search(data):
+        return "latin-1"
+    return _BROWSERS.get(name, declared)
 
 
 def _hidden(tag: Tag) -> bool:
