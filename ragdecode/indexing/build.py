@@ -4,34 +4,33 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
-import shutil
-import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from ragdecode.documents.inventory import Inventory, scan
-from ragdecode.documents.reader import readers_by_suffix
 from ragdecode.documents.tokens import TokenOffsets
-from ragdecode.documents.walk import Found, Skipped
-from ragdecode.errors import InputError
+from ragdecode.documents.walk import Skipped
+from ragdecode.errors import InputError, RunError
 from ragdecode.indexing import manifest as manifests
 from ragdecode.indexing.collecting import Collector, Earlier
 from ragdecode.indexing.continuing import continuable, same_spec, untouched
+from ragdecode.indexing.crew import Crew, gathered
 from ragdecode.indexing.estimate import Estimate, estimate
-from ragdecode.indexing.manifest import DataEntry, Manifest, StoreEntry
-from ragdecode.indexing.passages import LINES, PassageTable, PassageWriter
-from ragdecode.indexing.report import BuildReport, EmptyCorpusError, StageReport, in_bytes
-from ragdecode.indexing.store import BuildContext, Built, Encoders, Previous, Progress
+from ragdecode.indexing.loading import loaded
+from ragdecode.indexing.manifest import FileEntry, Manifest, StoreEntry
+from ragdecode.indexing.passages import PassageTable, write_table
+from ragdecode.indexing.pool import Pool
+from ragdecode.indexing.report import BuildReport, EmptyCorpusError, StageReport, counted, in_bytes
+from ragdecode.indexing.store import Encoders, Progress
+from ragdecode.indexing.store_stage import StoreStage, discard_replaced
+from ragdecode.indexing.working import Working
 from ragdecode.indexing.workspace import disk_errors, exclusive, next_folder, sweep
 from ragdecode.spec.index import IndexSpec
-from ragdecode.spec.settings import Settings
-
-logger = logging.getLogger(__name__)
 
 #: told what lies in the corpus and what the build will take (None: nothing is to be done), before anything is read
 Announce = Callable[[Inventory, Estimate | None], None]
@@ -55,6 +54,12 @@ def build_index(
     Unchanged files are neither read nor split again, known texts are not embedded again. Until the new manifest
     takes the place of the old one in a single rename, the old index answers as before.
 
+    A build that is killed, interrupted or out of disk space leaves its work in the folder ``.building``. The next
+    build of the same corpus with the same splitting, readers and tokenizer goes on from there, and what it gives
+    equals an unbroken build to the last bit. That holds for processes that die; after a loss of power the system
+    may not have written everything, so checksums decide what is believed. A finished index is synced to disk before
+    its manifest takes the place of the old one.
+
     Args:
         spec: What is indexed, and how.
         target: Folder of the index; made if it is not there.
@@ -63,9 +68,10 @@ def build_index(
         encoders: Gives the sentence encoder of a model.
         progress: Called with (stage, done, total).
         announce: Called once, between the walk through the corpus and the reading of its files.
-        force: Take nothing over.
+        force: Take nothing over, neither from the old index nor from an interrupted build.
         wait: Seconds to wait while another process builds the same index.
-        workers: Ray workers that read, split and embed; 0 for this process alone.
+        workers: Ray workers that read, split and embed; 0 for this process alone. They get ``token_offsets`` and
+            ``encoders``, which must be picklable then.
 
     Returns:
         What was done.
@@ -84,10 +90,19 @@ def build_index(
     silent: Progress = lambda stage, done, total: None  # noqa: E731
     with disk_errors(target), exclusive(target, wait):
         old, reason = (None, "") if force else continuable(target, spec, tokenizer_fingerprint)
-        build = _Build(
-            spec, target, token_offsets, tokenizer_fingerprint, encoders, progress or silent, announce, old, reason
-        )
-        return build.run()
+        return _Build(
+            spec,
+            target,
+            token_offsets,
+            tokenizer_fingerprint,
+            encoders,
+            progress or silent,
+            announce,
+            force,
+            workers,
+            old,
+            reason,
+        ).run()
 
 
 @dataclass
@@ -101,54 +116,63 @@ class _Build:
     encoders: Encoders
     progress: Progress
     announce: Announce | None
+    force: bool
+    workers: int
     old: Manifest | None
     reason: str
     stages: list[StageReport] = field(default_factory=list)
 
     def run(self) -> BuildReport:
-        """All stages; the temporary folder goes away whatever happens."""
-        sweep(self.target, keep=self._named())
+        """All stages. What an end before the last one leaves in the working folder, the next build goes on with."""
         found = scan(self.spec.corpus, self.progress)
         if self.old and untouched(self.old, self.spec, found) and self._same_models(self.old):
             if self.announce:
                 self.announce(found, None)
+            sweep(self.target, self.old.folder, working=True)
             return _report(self.old, unchanged=len(self.old.files))
         if self.announce:
             self.announce(found, estimate(self.spec, found, self.old, self.target, self.encoders))
-        working = Path(tempfile.mkdtemp(prefix=".building-", dir=self.target))
-        try:
-            return self._run(found, working)
-        finally:
-            shutil.rmtree(working, ignore_errors=True)
+        working = Working(self.target, self._key(), anew=self.force)
+        sweep(self.target, self._named())
+        with gathered(self.spec, self.token_offsets, self.encoders, self.workers) as crew:
+            return self._run(found, working, crew)
 
-    def _run(self, found: Sequence[Found | Skipped], working: Path) -> BuildReport:
-        collector = self._collect(found, working)
+    def _run(self, found: Inventory, working: Working, crew: Crew) -> BuildReport:
+        collector = self._collect(found, working, crew)
         if self.old and self._unchanged(collector):  # but for times: remember them, so as not to hash again
-            update = {"files": tuple(collector.files), "skipped": tuple(collector.skipped)}
+            update = {"files": collector.files, "skipped": collector.skipped}
             manifests.write(self.target, self.old.model_copy(update=update))
+            working.discard()
             return _report(self.old, unchanged=collector.unchanged)
-        table = PassageTable(working)
-        stores = {part.name: self._store(part, table, working) for part in self.spec.stores}
+        sha256 = write_table(working.data, collector.stretches)
+        working.begin_table(sha256)
+        replaced = self.old or _readable(self.target)
+        stores = StoreStage(self.target, working, sha256, crew, self.encoders, self.progress, self.old, replaced)
+        table = PassageTable(working.data)
+        for part in self.spec.stores:
+            self.stages.append(stores.build(part, table))
         started = time.perf_counter()
-        data = manifests.describe(working)
+        data = stores.finish()
+        files = collector.files
         name = next_folder(self.target)
-        working.rename(self.target / name)
         manifest = Manifest(
             format=manifests.FORMAT,
             version=version("ragdecode"),
             folder=name,
-            content=self._content(collector, stores, data),
+            content=self._content(files, stores.entries, sha256),
             spec=self.spec.model_dump(mode="json"),
             tokenizer=self.tokenizer,
             passages=len(table),
-            tokens=sum(entry.tokens for entry in collector.files),
-            files=tuple(collector.files),
-            skipped=tuple(collector.skipped),
-            stores=stores,
+            tokens=sum(entry.tokens for entry in files),
+            files=files,
+            skipped=collector.skipped,
+            stores=stores.entries,
             data=data,
         )
+        working.place(self.target, name)
         manifests.write(self.target, manifest)  # from here on the new index answers
-        sweep(self.target, keep=name)
+        sweep(self.target, name, working=True)
+        discard_replaced(replaced, manifest)
         size = sum(entry.size for entry in data.values())
         self._stage("write", started, f"{len(data)} data files, {in_bytes(size)}")
         return _report(
@@ -157,39 +181,28 @@ class _Build:
             changed=collector.changed,
             removed=collector.removed,
             unchanged=collector.unchanged,
+            resumed=collector.resumed,
+            resumed_texts=stores.resumed_texts,
             fresh=self.old is None,
             built=True,
             reason=self.reason,
             stages=tuple(self.stages),
         )
 
-    def _collect(self, found: Sequence[Found | Skipped], working: Path) -> Collector:
+    def _collect(self, found: Inventory, working: Working, crew: Crew) -> Collector:
         started = time.perf_counter()
-        earlier = Earlier.of(self.old, PassageTable(self.target / self.old.folder)) if self.old else None
-        collector = Collector(self.spec, self.token_offsets, readers_by_suffix(), earlier)
-        with PassageWriter(working) as writer:
-            for done, item in enumerate(found, start=1):
-                collector.take(item, writer)
-                self.progress("read", done, len(found))
-        if not writer.rows:
+        earlier = Earlier.of(self.old, PassageTable(self.target / self.old.folder)) if self.old else Earlier()
+        collector = Collector(earlier, Pool(working))
+        for done in collector.collect(chain(found, loaded(self.spec.corpus.loaders)), crew):
+            self.progress("read", done, max(done, len(found)))
+        files = collector.files
+        passages = sum(entry.passages for entry in files)
+        if not passages:
+            working.discard()
             raise _empty(self.spec, collector)
-        self._stage("read", started, "", writer.rows, len(collector.files))
+        before = f"{counted(collector.resumed, 'file')} read by an interrupted build" if collector.resumed else ""
+        self._stage("read", started, before, passages, len(files))
         return collector
-
-    def _store(self, part: Any, table: PassageTable, working: Path) -> StoreEntry:
-        started = time.perf_counter()
-        folder = working / "stores" / part.name
-        folder.mkdir(parents=True)
-        context = BuildContext(self.encoders, self.progress, self._previous(part.name, part.settings))
-        built: Built = part.build().build(table, folder, context)
-        self._stage(f"store {part.name}", started, built.summary, len(table))
-        return StoreEntry(settings=part.settings.model_dump(mode="json"), facts=built.facts)
-
-    def _previous(self, name: str, settings: Settings) -> Previous | None:
-        entry = self.old.stores.get(name) if self.old else None
-        if self.old is None or entry is None or entry.settings != settings.model_dump(mode="json"):
-            return None
-        return Previous(self.target / self.old.folder / "stores" / name, entry.facts)
 
     def _unchanged(self, collector: Collector) -> bool:
         assert self.old is not None
@@ -204,12 +217,23 @@ class _Build:
     def _same_models(self, old: Manifest) -> bool:
         return all(part.build().current(old.stores[part.name].facts, self.encoders) for part in self.spec.stores)
 
-    def _content(self, collector: Collector, stores: dict[str, StoreEntry], data: dict[str, DataEntry]) -> str:
-        """Vectors are left out: their last bits depend on which texts were embedded together."""
+    def _key(self) -> str:
+        """What the passages of this build depend on: only a build with the same key may go on with them."""
+        spec = self.spec.model_dump(mode="json")
+        base = [self.old.content, self.old.folder] if self.old else []
+        parts = [manifests.FORMAT, version("ragdecode"), self.tokenizer, spec["split"], base]
+        parts += [spec["corpus"]["readers"], spec["corpus"]["path"]]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    def _content(self, files: tuple[FileEntry, ...], stores: dict[str, StoreEntry], passages: str) -> str:
+        """Vectors are left out: their last bits depend on which texts were embedded together; and so are places."""
         described = self.spec.model_dump(mode="json", exclude={"description": True, "corpus": {"path"}})
-        files = [[entry.source, entry.sha256] for entry in collector.files]
-        facts = {name: entry.facts for name, entry in stores.items()}
-        everything = json.dumps([described, self.tokenizer, files, facts, data[LINES].sha256], sort_keys=True)
+        sources = [[entry.source, entry.sha256] for entry in files]
+        facts = {
+            name: {key: value for key, value in entry.facts.items() if key != "elsewhere"}
+            for name, entry in stores.items()
+        }
+        everything = json.dumps([described, self.tokenizer, sources, facts, passages], sort_keys=True)
         return hashlib.sha256(everything.encode()).hexdigest()
 
     def _named(self) -> str | None:
@@ -222,14 +246,24 @@ class _Build:
         self.stages.append(StageReport(name, time.perf_counter() - started, summary, passages, files))
 
 
+def _readable(target: Path) -> Manifest | None:
+    """The manifest in place, as far as this version can read it."""
+    try:
+        return manifests.read(target)
+    except RunError:
+        return None
+
+
 def _report(manifest: Manifest, **counts: Any) -> BuildReport:
     skipped = tuple(Skipped(entry.source, entry.reason) for entry in manifest.skipped)
+    flaws = tuple(Skipped(entry.source, flaw) for entry in manifest.files for flaw in entry.flaws)
     return BuildReport(
         content=manifest.content,
         passages=manifest.passages,
         tokens=manifest.tokens,
         files=len(manifest.files),
         skipped=skipped,
+        flaws=flaws,
         **counts,
     )
 

@@ -30,12 +30,17 @@ def continuable(target: Path, spec: IndexSpec, tokenizer: str) -> tuple[Manifest
         return None, "the tokenizer is another one"
     if old.spec["split"] != spec.split.model_dump(mode="json"):
         return None, "passages are split otherwise"
+    if old.spec["corpus"].get("readers", []) != spec.model_dump(mode="json")["corpus"]["readers"]:
+        return None, "files are read otherwise"
     return old, ""
 
 
 def untouched(old: Manifest, spec: IndexSpec, found: Sequence[Found | Skipped]) -> bool:
-    """Whether the walk alone shows that nothing has changed: same files, sizes and times."""
-    if not same_spec(old, spec) or len(found) != len(old.files) + len(old.skipped):
+    """Whether the walk alone shows that nothing has changed: same files, sizes and times.
+
+    It cannot where loaders bring documents: they have no times.
+    """
+    if spec.corpus.loaders or not same_spec(old, spec) or len(found) != len(old.files) + len(old.skipped):
         return False
     files = {(entry.source, entry.size, entry.mtime_ns) for entry in old.files}
     files |= {(entry.source, entry.size, entry.mtime_ns) for entry in old.skipped}

@@ -15,7 +15,7 @@ from ragdecode.errors import RunError
 from ragdecode.spec.settings import Settings
 
 #: grows whenever an index of an earlier version could not be read, or would be split or scored otherwise
-FORMAT = 2
+FORMAT = 3
 NAME = "manifest.json"
 REBUILD = "rebuild it with 'ragdecode index build'; nothing but the index itself is lost"
 #: for damage that sizes do not show, so that nothing is taken over
@@ -25,15 +25,17 @@ _BLOCK = 1 << 22
 
 
 class FileEntry(Settings):
-    """A file of the corpus that was read."""
+    """A file of the corpus that was read, or a document that a loader brought."""
 
     source: str
     sha256: str
     size: int
     mtime_ns: int
     """0 when the file was so young that a later change might not show in its time."""
-    passages: int
-    tokens: int
+    passages: int = 0
+    tokens: int = 0
+    flaws: tuple[str, ...] = ()
+    """What in it could not be read, while the rest could: ``line 7: ...``."""
 
 
 class SkippedEntry(Settings):
@@ -127,17 +129,27 @@ def write(path: Path, manifest: Manifest) -> None:
     sync_folder(path)
 
 
-def describe(folder: Path) -> dict[str, DataEntry]:
-    """Size and hash of every data file, by path relative to ``folder``, sorted; synced to disk on the way."""
+def describe(folder: Path, leave_out: str = "") -> dict[str, DataEntry]:
+    """Size and hash of every data file, by path relative to ``folder``, sorted; synced to disk on the way.
+
+    Args:
+        folder: Where they are.
+        leave_out: Name of a file that is none of them.
+    """
     entries = {}
-    for path in sorted(item for item in folder.rglob("*") if item.is_file()):
-        with path.open("rb") as stream:
-            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-            os.fsync(stream.fileno())
-        entries[path.relative_to(folder).as_posix()] = DataEntry(size=path.stat().st_size, sha256=sha256)
+    for path in sorted(item for item in folder.rglob("*") if item.is_file() and item.name != leave_out):
+        entries[path.relative_to(folder).as_posix()] = describe_file(path)
     for path in (*(item for item in folder.rglob("*") if item.is_dir()), folder):
         sync_folder(path)
     return entries
+
+
+def describe_file(path: Path) -> DataEntry:
+    """Size and hash of a data file, synced to disk."""
+    with path.open("rb") as stream:
+        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+        os.fsync(stream.fileno())
+    return DataEntry(size=path.stat().st_size, sha256=sha256)
 
 
 def sync_folder(folder: Path) -> None:
@@ -169,9 +181,8 @@ def damage(
             size = file.stat().st_size
             if size != entry.size:
                 yield f"{name}: {size} bytes, expected {entry.size}"
-            elif hashes:
-                if _sha256(file, hashed) != entry.sha256:
-                    yield f"{name}: its content has changed"
+            elif hashes and _sha256(file, hashed) != entry.sha256:
+                yield f"{name}: its content has changed"
         except FileNotFoundError:
             yield f"{name}: missing"
         except OSError as error:

@@ -41,6 +41,11 @@ class IndexModels:
         self._device, self._store, self._fetch = device, store, fetch
         self._encoders: dict[str, Encoder] = {}
 
+    def __getstate__(self) -> dict[str, object]:
+        """For workers: they open the models themselves, and fetch nothing."""
+        state = {name: value for name, value in self.__dict__.items() if name != "tokenizer"}
+        return {**state, "_encoders": {}, "_fetch": False}
+
     @cached_property
     def tokenizer(self) -> Tokenizer:
         """The tokenizer that counts.

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import mmap
+import os
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
 from ragdecode.documents.passage import Passage
 from ragdecode.errors import RunError
 from ragdecode.indexing.manifest import REBUILD_ALL
+from ragdecode.indexing.pool import Stretch
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 LINES, OFFSETS = "passages.jsonl", "passages.offsets.npy"
+#: bytes copied or searched at once
+_BLOCK = 1 << 20
 
 
 class PassageTable(Sequence[Passage]):
@@ -25,6 +30,9 @@ class PassageTable(Sequence[Passage]):
     Args:
         folder: The index's data folder.
 
+    Attributes:
+        folder: The same.
+
     Raises:
         RunError: The files are missing or do not fit each other.
     """
@@ -32,7 +40,7 @@ class PassageTable(Sequence[Passage]):
     def __init__(self, folder: Path) -> None:
         import numpy as np
 
-        self._folder = folder
+        self.folder = folder
         try:
             self._offsets: NDArray[np.int64] = np.load(folder / OFFSETS, mmap_mode="r", allow_pickle=False)
             with (folder / LINES).open("rb") as stream:
@@ -56,7 +64,7 @@ class PassageTable(Sequence[Passage]):
         try:
             return Passage.from_json(self.lines(row, row + 1))
         except ValueError as error:
-            raise _damaged(self._folder, f"passage {row}: {error}") from error
+            raise _damaged(self.folder, f"passage {row}: {error}") from error
 
     def __iter__(self) -> Iterator[Passage]:
         return (self[row] for row in range(len(self)))
@@ -65,51 +73,91 @@ class PassageTable(Sequence[Passage]):
         """The JSON lines of rows ``first`` to ``behind - 1``, as they stand in the file."""
         return self._map[int(self._offsets[first]) : int(self._offsets[behind])]
 
+    def span(self, first: int, behind: int) -> tuple[int, int]:
+        """Offset and number of the bytes of rows ``first`` to ``behind - 1`` in the file."""
+        start = int(self._offsets[first])
+        return start, int(self._offsets[behind]) - start
+
     def texts(self) -> Iterator[str]:
         """The passages' texts in order of their rows."""
         return (passage.text for passage in self)
 
 
-class PassageWriter:
-    """Writes the passage files of an index, row by row; they are whole when its ``with`` block ends.
+def write_table(folder: Path, stretches: Sequence[Stretch]) -> str:
+    """Put passages that lie on disk together into the passage files of an index.
 
-    Attributes:
-        rows: Rows written so far.
+    Args:
+        folder: Where the files are written; old ones are replaced.
+        stretches: Whole lines, in the order in which the index has them.
+
+    Returns:
+        SHA-256 of the lines, as hex.
+
+    Raises:
+        OSError: The disk is full.
     """
+    joined = list(_joined(stretches))
+    target = folder / LINES
+    target.unlink(missing_ok=True)
+    if not _linked(joined, target):
+        with target.open("wb") as stream:
+            for stretch in joined:
+                for block in _blocks(stretch):
+                    stream.write(block)
+    return write_offsets(folder)
 
-    def __init__(self, folder: Path) -> None:
-        self.rows = 0
-        self._folder = folder
-        self._stream = (folder / LINES).open("wb")
-        self._offsets = [0]
 
-    def write(self, passages: Iterable[Passage]) -> None:
-        """Append passages."""
-        for passage in passages:
-            self._line(passage.to_json().encode() + b"\n")
+def write_offsets(folder: Path) -> str:
+    """Write down where each line of the passage file begins and ends; the SHA-256 of all lines, as hex."""
+    import numpy as np
 
-    def copy(self, lines: bytes) -> None:
-        """Append lines of another table."""
-        for line in lines.splitlines(keepends=True):
-            self._line(line)
+    offsets = array("q", [0])
+    sha256 = hashlib.sha256()
+    start = 0
+    with (folder / LINES).open("rb") as stream:
+        while block := stream.read(_BLOCK):
+            sha256.update(block)
+            ends = np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\n"))
+            offsets.frombytes((ends + (start + 1)).astype(np.int64).tobytes())
+            start += len(block)
+    np.save(folder / OFFSETS, np.frombuffer(offsets, np.int64), allow_pickle=False)
+    return sha256.hexdigest()
 
-    def __enter__(self) -> PassageWriter:
-        return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
-        if kind is not None:
-            with suppress(OSError):  # what went wrong first is what counts
-                self._stream.close()
-            return
-        import numpy as np
+def _joined(stretches: Iterable[Stretch]) -> Iterator[Stretch]:
+    """The same bytes in as few stretches as possible."""
+    last: Stretch | None = None
+    for stretch in stretches:
+        if last and (last.path, last.start + last.size) == (stretch.path, stretch.start):
+            last = Stretch(last.path, last.start, last.size + stretch.size)
+            continue
+        if last:
+            yield last
+        last = stretch
+    if last:
+        yield last
 
-        self._stream.close()
-        np.save(self._folder / OFFSETS, np.asarray(self._offsets, np.int64), allow_pickle=False)
 
-    def _line(self, line: bytes) -> None:
-        self._stream.write(line)
-        self._offsets.append(self._offsets[-1] + len(line))
-        self.rows += 1
+def _linked(joined: list[Stretch], target: Path) -> bool:
+    """Give a file that holds just what is wanted a second name, where the file system can."""
+    if len(joined) != 1 or joined[0].start != 0 or joined[0].size != joined[0].path.stat().st_size:
+        return False
+    try:
+        os.link(joined[0].path, target)
+    except OSError:
+        return False
+    return True
+
+
+def _blocks(stretch: Stretch) -> Iterator[bytes]:
+    with stretch.path.open("rb") as stream:
+        stream.seek(stretch.start)
+        left = stretch.size
+        while left and (block := stream.read(min(left, _BLOCK))):
+            yield block
+            left -= len(block)
+    if left:
+        raise OSError(f"{stretch.path}: {left} bytes are missing")
 
 
 def _damaged(folder: Path, reason: str) -> RunError:

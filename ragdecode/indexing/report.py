@@ -50,6 +50,9 @@ class BuildReport:
         changed: Files whose content has changed.
         removed: Files that are gone, or can no longer be read.
         unchanged: Files taken over from the index before.
+        flaws: Parts of files that could not be read, while the rest could.
+        resumed: Files that an interrupted build had read; they are among those added or changed.
+        resumed_texts: Texts that an interrupted build had embedded, in stores that it did not finish.
         fresh: Whether everything was built anew: there was no index, or it could not be continued.
         built: Whether an index was written; False if the one in place was up to date.
         reason: Why the old index could not be continued; empty if it was, or if there was none.
@@ -65,6 +68,9 @@ class BuildReport:
     changed: int = 0
     removed: int = 0
     unchanged: int = 0
+    flaws: tuple[Skipped, ...] = ()
+    resumed: int = 0
+    resumed_texts: int = 0
     fresh: bool = False
     built: bool = False
     reason: str = ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -56,13 +57,30 @@ def disk_errors(target: Path) -> Iterator[None]:
         cure = "make room and build again" if full else "check the folder's permissions"
         raise RunError(
             f"the index {str(target)!r} cannot be written: {what} ({place!r})",
-            hint=f"{cure}; the old index, if there was one, is whole",
+            hint=f"{cure}; the old index, if there was one, is whole, and the next build goes on from here",
         ) from error
 
 
-def sweep(target: Path, keep: str | None) -> None:
-    """Remove what dead builds left behind, and all data folders but the one to keep."""
-    for path in (*target.glob(".building-*"), *target.glob("data-*"), *target.glob(".manifest.json.*")):
+def own_name(target: Path) -> str:
+    """A name that no other index has, on any machine; kept in the folder, so that it is the same at every build."""
+    file = target / ".name"
+    if not file.exists():
+        beside = target / f".name.{os.getpid()}"
+        beside.write_text(secrets.token_hex(16), encoding="ascii")
+        beside.replace(file)
+    return file.read_text(encoding="ascii")
+
+
+def sweep(target: Path, keep: str | None, *, working: bool = False) -> None:
+    """Remove what dead builds left behind, and all data folders but the one to keep.
+
+    Args:
+        target: Folder of the index.
+        keep: The data folder that answers.
+        working: Remove the working folder too: nothing is left to be done.
+    """
+    patterns = (".building-*", "data-*", ".manifest.json.*", *([".building"] if working else []))
+    for path in [path for pattern in patterns for path in target.glob(pattern)]:
         if path.name == keep:
             continue
         if path.is_dir():

@@ -11,7 +11,7 @@ import pytest
 from ragdecode.documents.readers.text import TextReader
 from ragdecode.errors import InputError, RunError
 from ragdecode.indexing import build as building
-from ragdecode.indexing.passages import PassageWriter
+from ragdecode.indexing import pool
 from tests.indexing.doubles import TEXTS, HashedWords, answers, build, index_spec, opened, put
 
 
@@ -42,7 +42,7 @@ def test_a_build_says_what_it_did_and_answers(root: Path, tmp_path: Path) -> Non
     assert index.search("faiss", ["clouds and rain in the sky"], 1)[0][0].passage.source == "sky.txt"
     assert index.verify() == []
     assert [path.name for path in (tmp_path / "index").iterdir() if path.name != ".lock"] != []
-    assert not list((tmp_path / "index").glob(".building-*"))
+    assert not list((tmp_path / "index").glob(".building*"))
 
 
 def test_nothing_changed_nothing_read(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,7 +178,7 @@ def test_an_empty_corpus_names_folder_patterns_and_reasons(tmp_path: Path, texts
         build(index_spec(tmp_path / "docs"), tmp_path / "index")
     assert str(tmp_path / "docs") in str(caught.value)
     assert caught.value.exit_code == 2
-    assert not list((tmp_path / "index").glob("*data*"))
+    assert [path.name for path in (tmp_path / "index").iterdir()] == [".lock"]
 
 
 def test_a_corpus_that_became_empty_leaves_the_old_index(root: Path, tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_a_store_twice_is_refused(root: Path, tmp_path: Path) -> None:
         build(index_spec(root, ["bm25", {"bm25": {"k1": 2.0}}]), tmp_path / "index")
 
 
-def test_a_full_disk_is_told_and_leaves_nothing_behind(
+def test_a_full_disk_is_told_and_leaves_the_old_index(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = index_spec(root)
@@ -204,19 +204,21 @@ def test_a_full_disk_is_told_and_leaves_nothing_behind(
     before = answers(opened(tmp_path / "index"))
     put(root, {"more.txt": "more text"})
 
-    def full(self: PassageWriter, passages: object) -> None:
+    def full(path: Path, data: bytes) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(PassageWriter, "write", full)
+    monkeypatch.setattr(pool, "append", full)
     with pytest.raises(RunError, match="the disk is full") as caught:
         build(spec, tmp_path / "index")
     assert "old index" in (caught.value.hint or "")
     assert answers(opened(tmp_path / "index")) == before
+    monkeypatch.undo()
+    build(spec, tmp_path / "index")
     names = sorted(path.name for path in (tmp_path / "index").iterdir())
-    assert names == [".lock", "data-1", "manifest.json"]
+    assert names == [".lock", "data-2", "manifest.json"]
 
 
-def test_ctrl_c_leaves_the_old_index_and_no_rubbish(root: Path, tmp_path: Path) -> None:
+def test_ctrl_c_leaves_the_old_index(root: Path, tmp_path: Path) -> None:
     class Interrupted(HashedWords):
         def encode(self, texts, *, role="document"):
             raise KeyboardInterrupt
@@ -228,7 +230,8 @@ def test_ctrl_c_leaves_the_old_index_and_no_rubbish(root: Path, tmp_path: Path) 
     with pytest.raises(KeyboardInterrupt):
         build(spec, tmp_path / "index", Interrupted())
     assert answers(opened(tmp_path / "index")) == before
-    assert sorted(path.name for path in (tmp_path / "index").iterdir()) == [".lock", "data-1", "manifest.json"]
+    assert build(spec, tmp_path / "index").resumed == 1, "the new file was read before the interruption"
+    assert sorted(path.name for path in (tmp_path / "index").iterdir()) == [".lock", "data-2", "manifest.json"]
 
 
 def test_a_second_builder_waits_or_gives_up_with_a_message(root: Path, tmp_path: Path) -> None:

@@ -13,36 +13,62 @@ from tests.indexing.doubles import answers, build, index_spec, opened, put
 DRIVER = """
 import os, signal, sys
 from pathlib import Path
-from ragdecode.indexing import build, manifest, passages
-from ragdecode.indexing.stores import faiss
+from ragdecode.indexing import manifest, pool, store_stage, working
 from tests.indexing import doubles
 
 def die(*args, **kwargs):
     os.kill(os.getpid(), signal.SIGKILL)
 
-def after(function):
+def after(function, calls=1):
+    count = 0
     def then_die(*args, **kwargs):
-        function(*args, **kwargs)
-        die()
+        nonlocal count
+        count += 1
+        result = function(*args, **kwargs)
+        return die() if count == calls else result
     return then_die
+
+def half(value, stream, **settings):
+    stream.write("{")
+    stream.flush()
+    die()
 
 point, root, target = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
 if point == "reading":
-    passages.PassageWriter.write = die
+    pool.append = die
+elif point == "a file read but not journalled":
+    pool.append = after(pool.append)
+elif point == "a file journalled":
+    pool.Pool.add = after(pool.Pool.add)
+elif point == "passages written":
+    working.Working.begin_table = after(working.Working.begin_table)
 elif point == "embedding":
     doubles.HashedWords.encode = die
 elif point == "hashing":
     manifest.describe = die
+elif point == "stores finished":
+    store_stage.StoreStage.finish = after(store_stage.StoreStage.finish)
 elif point == "data in place":
     manifest.write = die
 elif point == "manifest half written":
-    manifest.os.fsync = die
+    manifest.json.dump = half
 elif point == "manifest in place":
     manifest.write = after(manifest.write)
 doubles.build(doubles.index_spec(root), target)
 """
 
-POINTS = ["reading", "embedding", "hashing", "data in place", "manifest half written", "manifest in place"]
+POINTS = [
+    "reading",
+    "a file read but not journalled",
+    "a file journalled",
+    "passages written",
+    "embedding",
+    "hashing",
+    "stores finished",
+    "data in place",
+    "manifest half written",
+    "manifest in place",
+]
 
 
 @pytest.mark.parametrize("point", POINTS)
@@ -74,4 +100,5 @@ def test_the_old_index_answers_after_a_kill_and_the_next_build_is_whole(
     index = opened(target, spec)
     assert answers(index) == new
     assert index.manifest.data == opened(tmp_path / "fresh").manifest.data
+    assert index.verify() == []
     assert sorted(path.name for path in target.iterdir()) == sorted([".lock", index.manifest.folder, "manifest.json"])
