@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from ragdecode.indexing.models import IndexModels
     from ragdecode.indexing.report import BuildReport
     from ragdecode.spec.index import IndexSpec
+#: patterns of a corpus that are shown
+_PATTERNS = 6
 
 
 @click.command("build")
@@ -162,7 +164,9 @@ class _Run:
 def _headline(spec: IndexSpec, path: Path) -> str:
     places = [part.name for part in spec.corpus.loaders]
     if spec.corpus.path is not None:
-        places.insert(0, f"{spec.corpus.path} ({', '.join(spec.corpus.include)})")
+        shown, more = spec.corpus.include[:_PATTERNS], len(spec.corpus.include) - _PATTERNS
+        patterns = ", ".join(shown) + (f" and {more} more patterns" if more > 0 else "")
+        places.insert(0, f"{spec.corpus.path} ({patterns})")
     stores = ", ".join(part.name for part in spec.stores)
     split = f"passages of {spec.split.tokens} tokens, {spec.split.overlap} shared"
     return f"index {path}\n  from {', '.join(places)}\n  {split}; stores: {stores}"

@@ -93,6 +93,8 @@ def _batches(lines: Iterable[str]) -> Iterator[list[str]]:
     questions = (line.strip() for line in lines if line.strip())
     try:
         while batch := list(islice(questions, _BATCH)):
+            for question in batch:
+                _check(question)
             yield batch
     except UnicodeDecodeError as error:
         raise InputError(f"standard input is not valid {error.encoding}: {error.reason}") from error

@@ -94,7 +94,8 @@ def _kinds(kinds: dict[str, int]) -> str:
         named.append(f"others {sum(count for count, _ in suffixes[_KINDS:]):,}")
     parts = []
     if suffixes:
-        parts.append(f"{counted(sum(count for count, _ in suffixes), 'file')} ({', '.join(named)})")
+        files = counted(sum(count for count, _ in suffixes), "file")
+        parts.append(files if [name for _, name in suffixes] == [""] else f"{files} ({', '.join(named)})")
     if kinds.get("/"):
         parts.append(counted(kinds["/"], "folder"))
     return ", ".join(parts)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -116,3 +117,41 @@ def test_a_single_file_is_a_corpus(tmp_path: Path) -> None:
 def test_a_missing_corpus_is_the_users_mistake(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nowhere.*No such file"):
         list(walk(corpus(tmp_path / "nowhere")))
+
+
+def test_folders_and_files_that_vanish_meanwhile_are_reported(tmp_path: Path) -> None:
+    put(tmp_path, "a/one.md", "b/two.md", "three.md")
+    items = walk(corpus(tmp_path))
+    assert next(items).source == "a/one.md"
+    (tmp_path / "b" / "two.md").unlink()
+    (tmp_path / "b").rmdir()
+    (tmp_path / "three.md").unlink()
+    assert list(items) == [
+        Skipped("b", "the folder cannot be listed: No such file or directory"),
+        Skipped("three.md", "cannot be read: No such file or directory"),
+    ]
+
+
+def test_a_folder_that_may_not_be_listed_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path, "closed/one.md", "open/two.md")
+    real = os.scandir
+
+    def refuse(path: str) -> Any:
+        if str(path).endswith("closed"):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    found, skipped = outcome(corpus(tmp_path))
+    assert found == ["open/two.md"]
+    assert skipped == {"closed": "the folder cannot be listed: Permission denied"}
+
+
+def test_circles_of_folders_end(tmp_path: Path) -> None:
+    put(tmp_path, "a/b/one.md")
+    (tmp_path / "a" / "b" / "up").symlink_to(tmp_path / "a")
+    (tmp_path / "x").symlink_to(tmp_path / "y")
+    (tmp_path / "y").symlink_to(tmp_path / "x")
+    found, skipped = outcome(corpus(tmp_path))
+    assert found == ["a/b/one.md"]
+    assert skipped == {"a/b/up": "a link to 'a', which is read under its own name"}
