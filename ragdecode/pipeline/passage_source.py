@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,14 +22,29 @@ from ragdecode.spec.index import IndexSpec
 from ragdecode.spec.load import LoadedPipeline
 
 if TYPE_CHECKING:
+    from ragdecode.indexing.hit import Hit
     from ragdecode.indexing.index import Index
     from ragdecode.indexing.models import IndexModels
     from ragdecode.indexing.store import Encoder
     from ragdecode.retrieval.chain import Retrieval, RetrievalChain
+    from ragdecode.retrieval.query import Query
     from ragdecode.retrieval.stage import Entailment, PairScorer
     from ragdecode.spec.model import ModelSpec
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What retrieval has for a question.
+
+    Attributes:
+        passages: Best first.
+        notes: What was searched, where that is not the question as asked.
+    """
+
+    passages: tuple[Passage, ...]
+    notes: tuple[str, ...] = ()
 
 
 class PassageSource:
@@ -82,22 +97,21 @@ class PassageSource:
             with self._lock, self._models.loading():
                 _ = self._chain
 
-    def find(self, questions: Sequence[str], histories: Sequence[Sequence[Turn]]) -> list[list[Passage]]:
-        """Passages for each question, best first; all questions are searched at once.
+    def find(self, questions: Sequence[str], histories: Sequence[Sequence[Turn]]) -> list[Found]:
+        """What is found for each question; all questions are searched at once.
 
         Raises:
             InputError: Weights are missing.
             RunError: The index is damaged, or memory ran out.
         """
         if self.empty:
-            return [[] for _ in questions]
-        found = self.run([(question, _roles(history)) for question, history in zip(questions, histories, strict=True)])
+            return [Found(()) for _ in questions]
+        outcome = self.run(
+            [(question, _roles(history)) for question, history in zip(questions, histories, strict=True)]
+        )
         return [
-            [
-                Passage(hit.passage.id, hit.passage.source, hit.passage.text, hit.score, rank, hit.passage.metadata())
-                for rank, hit in enumerate(hits, start=1)
-            ]
-            for hits in found.hits
+            Found(tuple(_passage(hit, rank) for rank, hit in enumerate(hits, start=1)), _searched(question, query))
+            for question, hits, query in zip(questions, outcome.hits, outcome.queries, strict=True)
         ]
 
     def run(self, questions: Sequence[tuple[str, Sequence[tuple[str, str]]]]) -> Retrieval:
@@ -194,6 +208,18 @@ class PassageSource:
                 model, device=self._loaded.spec.engine.device, fetch=self._fetch, progress=self._progress
             )
         return lambda pairs: [float(value) for value in judge.probability(pairs)]
+
+
+def _passage(hit: Hit, rank: int) -> Passage:
+    found = hit.passage
+    return Passage(found.id, found.source, found.text, hit.score, rank, found.metadata())
+
+
+def _searched(question: str, query: Query) -> tuple[str, ...]:
+    """What query stages have made of a question, for people."""
+    other = [f"the question was searched as {query.text!r}"] if query.text != question else []
+    more = [f"searched beside it: {', '.join(map(repr, query.variants))}"] if query.variants else []
+    return (*other, *more)
 
 
 def _roles(history: Sequence[Turn]) -> list[tuple[str, str]]:

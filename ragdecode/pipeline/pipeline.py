@@ -24,7 +24,7 @@ from ragdecode.pipeline.events import DoneEvent, Event, PassagesEvent
 from ragdecode.pipeline.models import PipelineModels
 from ragdecode.pipeline.parts import DecodeParts
 from ragdecode.pipeline.passage import Passage
-from ragdecode.pipeline.passage_source import PassageSource
+from ragdecode.pipeline.passage_source import Found, PassageSource
 from ragdecode.pipeline.preparing import Prepared, Preparer
 from ragdecode.pipeline.question import Question
 from ragdecode.pipeline.request import DecodeRequest
@@ -173,12 +173,13 @@ class Pipeline:
         prepared = [
             self._preparer.question(
                 item.text,
-                passages,
+                found.passages,
                 item.history,
                 alternatives=alternatives,
                 retrieve=None if self._source.empty else self._find,
+                notes=found.notes,
             )
-            for item, passages in zip(questions, evidence, strict=True)
+            for item, found in zip(questions, evidence, strict=True)
         ]
         streams = [
             AnswerStream(item, self._models.tokenizer.token_text, self.name, self.headline, seconds)
@@ -308,14 +309,14 @@ class Pipeline:
         models = self._models
         return Preparer(self._spec.decode, self._parts, self._plans, models.main, models.windows)
 
-    def _evidence(self, questions: Sequence[Question]) -> list[tuple[Passage, ...]]:
+    def _evidence(self, questions: Sequence[Question]) -> list[Found]:
         """The passages of each question: its own, else what is found for it."""
         asked = [item for item in questions if item.passages is None]
         found = iter(self._source.find([item.text for item in asked], [item.history for item in asked]))
-        return [tuple(next(found)) if item.passages is None else item.passages for item in questions]
+        return [next(found) if item.passages is None else Found(item.passages) for item in questions]
 
-    def _find(self, query: str) -> list[Passage]:
-        return self._source.find([query], [()])[0]
+    def _find(self, query: str) -> Sequence[Passage]:
+        return self._source.find([query], [()])[0].passages
 
     def _run(self, prepared: Iterable[Prepared]) -> Generator[tuple[int, engine.Event], None, None]:
         """The engine's events, each with the place of its request."""

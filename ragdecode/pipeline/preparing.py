@@ -90,10 +90,11 @@ class Preparer:
         identity: str | None = None,
         alternatives: int = 0,
         retrieve: Retrieve | None = None,
+        notes: Sequence[str] = (),
     ) -> Prepared:
         """A question under the pipeline's own prompt.
 
-        Without an identity, the question itself keys the sampling noise.
+        Without an identity, the question itself keys the sampling noise. The notes come before those on what was cut.
 
         Raises:
             InputError: The question is empty or too long, or a template fails.
@@ -101,14 +102,14 @@ class Preparer:
         if not question.strip():
             raise InputError("the question is empty", hint="ask something")
         fitted = self._fit(question, passages, history)
-        parts, notes = self._parts, fitted.notes
+        parts, told = self._parts, (*notes, *fitted.notes)
         if not fitted.passages:
             parts, dropped = parts.without_evidence(self._plans.mute)
-            notes = (*notes, "no passages: the answer rests on the model alone", *dropped)
+            told = (*told, "no passages: the answer rests on the model alone", *dropped)
         views = select(self._plans.views, parts.needs)
         prompts = {view.name: fitted.prompts[view.name] for view in views}
         request = self._request(identity or question_key(question), parts, views, prompts, alternatives)
-        prepared = Prepared(request, prompts, question, fitted.passages, notes)
+        prepared = Prepared(request, prompts, question, fitted.passages, told)
         if retrieve is not None and parts.monitors:
             more = partial(self._retrieve_more, prepared, views, history, retrieve)
             prepared.request = replace(request, retrieve=more)
