@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import shutil
 import time
 from pathlib import Path
@@ -73,7 +74,7 @@ class StoreStage:
             summary = f"{record['summary']}, by an interrupted build"
         else:
             _clear(folder)
-            built: Built = store.build(passages, folder, self._context(name, settings))
+            built: Built = store.build(passages, folder, self._context(store, name, settings))
             data = manifests.describe(folder, leave_out=JOURNAL)
             described = {file: entry.model_dump() for file, entry in data.items()}
             record = {**same, "facts": built.facts, "summary": built.summary, "data": described}
@@ -95,9 +96,10 @@ class StoreStage:
         manifests.sync_folder(self._working.data)
         return dict(sorted(self._data.items()))
 
-    def _context(self, name: str, settings: dict[str, Any]) -> BuildContext:
+    def _context(self, store: Store, name: str, settings: dict[str, Any]) -> BuildContext:
         standing = self._replaced.stores.get(name) if self._replaced else None
-        identity = hashlib.blake2b(f"{own_name(self._target)}\n{name}".encode(), digest_size=8).hexdigest()
+        index = own_name(self._target) if isinstance(store, Elsewhere) else os.fspath(self._target)
+        identity = hashlib.blake2b(f"{index}\n{name}".encode(), digest_size=8).hexdigest()
         return BuildContext(
             self._encoders,
             self._progress,
