@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from ragdecode.documents.document import Document
 from ragdecode.documents.reader import Reader, UnreadableError
 from ragdecode.documents.walk import Found, Skipped
-from ragdecode.errors import RunError
+from ragdecode.errors import RagDecodeError, RunError
 
 logger = logging.getLogger(__name__)
 
@@ -43,11 +43,14 @@ def parse(file: Found, data: bytes, reader: Reader) -> Document | Skipped:
 
     Raises:
         RunError: The reader itself cannot run.
+        InputError: The reader's settings are wrong.
     """
     try:
         document = reader.read(data)
     except UnreadableError as error:
         return Skipped(file.source, str(error))
+    except RagDecodeError:  # no fault of the file
+        raise
     except ImportError as error:  # no fault of the file
         raise RunError(
             f"the reader of {file.source!r} needs a library that cannot be imported: {error}",

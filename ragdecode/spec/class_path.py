@@ -26,6 +26,16 @@ _UNSAFE = re.compile(r"(?:allow_)?(?:dangerous|unsafe)\w*|trust_remote_code")
 _TRUST = "'trust: true' in the same part allows it: it runs that package's code"
 
 
+def refusal(path: str, *, trust: bool = False) -> str | None:
+    """Why a path is refused whatever it leads to; None if it may be imported. Imports nothing."""
+    if not _PATH.fullmatch(path):
+        return f"expected a class, as 'Name' or 'package.module.Name', found {path!r}"
+    if "." in path and not trust and not _ALLOWED.fullmatch(path.split(".", 1)[0]):
+        packages = "langchain, langchain_core, langchain_community, langchain_<name>"
+        return f"{path!r} is not of a LangChain package ({packages}); {_TRUST}"
+    return None
+
+
 def load_class(path: str, *, base: str, module: str, trust: bool = False, where: str) -> type:
     """Import the class that YAML names.
 
@@ -43,20 +53,10 @@ def load_class(path: str, *, base: str, module: str, trust: bool = False, where:
         InputError: The path is no dotted name, of a package that is not allowed or not installed, or names nothing,
             no class, an abstract class or one of another kind.
     """
-    if not _PATH.fullmatch(path):
-        raise InputError(
-            f"{where}: expected a class, as 'Name' or 'package.module.Name', found {path!r}",
-            hint=f"short names are those of {module}",
-        )
+    if reason := refusal(path, trust=trust):
+        raise InputError(f"{where}: {reason}", hint=f"short names are those of {module}")
     home, _, name = path.rpartition(".")
     home = home or module
-    package = home.split(".", 1)[0]
-    if not trust and not _ALLOWED.fullmatch(package):
-        raise InputError(
-            f"{where}: {path!r} is not of a LangChain package (langchain, langchain_core, langchain_community, "
-            "langchain_<name>)",
-            hint=_TRUST,
-        )
     found = _imported(home, name, path, where)
     if found is None:
         raise InputError(f"{where}: {home} has no class {name!r}", hint=_near(home, name, base))
@@ -65,7 +65,7 @@ def load_class(path: str, *, base: str, module: str, trust: bool = False, where:
         raise InputError(
             f"{where}: {path!r} is not a {expected.__name__}", hint=f"name a class that derives from {base}"
         )
-    if inspect.isabstract(found):
+    if found is expected or inspect.isabstract(found):
         raise InputError(f"{where}: {path!r} is abstract: it is made to be derived from", hint=_near(home, name, base))
     return found
 

@@ -99,14 +99,15 @@ def test_what_is_not_of_the_kind_is_refused(path: str) -> None:
         load(path)
 
 
-def test_an_abstract_class_is_refused() -> None:
+@pytest.mark.parametrize("path", [STORE, LOADER])
+def test_a_class_that_is_made_to_be_derived_from_is_refused(path: str) -> None:
     with pytest.raises(InputError, match="is abstract"):
-        load(STORE, base=STORE, module=STORES)
+        load(path, base=path)
 
 
 def test_another_package_needs_trust_and_then_still_the_right_kind(packages: Path) -> None:
     (packages / "somebodys.py").write_text(LOADER_SOURCE)
-    with pytest.raises(InputError, match=r"not of a LangChain package.*\n.*trust: true"):
+    with pytest.raises(InputError, match=r"not of a LangChain package.*trust: true"):
         load("somebodys.Mine")
     assert "somebodys" not in sys.modules
     assert load("somebodys.Mine", trust=True).__name__ == "Mine"
