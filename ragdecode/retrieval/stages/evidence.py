@@ -54,9 +54,10 @@ class EvidenceSettings(Settings):
         if self.model is not None and self.model.kind != "cross_encoder":
             raise ValueError(f"model: expected a model of kind cross_encoder, not {self.model.kind}")
         other = "margin" if self.by == "nli" else "threshold"
-        if other in self.model_fields_set:
+        # defaults may be written out: `explain` does so
+        if getattr(self, other) != type(self).model_fields[other].default:
             raise ValueError(f"{other} has no place with by: {self.by}")
-        if self.back_off and "keep_at_least" in self.model_fields_set:
+        if self.back_off and self.keep_at_least != 1:
             raise ValueError("keep_at_least has no place with back_off")
         if self.judge == "together" and not self.back_off:
             raise ValueError("judge: together without back_off would never drop a passage")
