@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from ragdecode.indexing.embedding import unit
@@ -38,6 +39,8 @@ def _embeddings(
 ) -> Embeddings:
     from langchain_core.embeddings import Embeddings
 
+    lock = Lock()  # retrievers ask from several threads at once
+
     class EncoderEmbeddings(Embeddings):
         """A sentence encoder."""
 
@@ -45,12 +48,14 @@ def _embeddings(
             """Vectors of passages."""
             rows = [known.get(_hash(text)) for text in texts] if known else [None] * len(texts)
             fresh = [text for text, row in zip(texts, rows, strict=True) if row is None]
-            made = iter(unit(encoder().encode(fresh, role="document")).tolist() if fresh else ())
+            with lock:
+                made = iter(unit(encoder().encode(fresh, role="document")).tolist() if fresh else ())
             return [next(made) if row is None or vectors is None else vectors[row].tolist() for row in rows]
 
         def embed_query(self, text: str) -> list[float]:
             """The vector of a question."""
-            vector: list[float] = unit(encoder().encode([text], role="query"))[0].tolist()
+            with lock:
+                vector: list[float] = unit(encoder().encode([text], role="query"))[0].tolist()
             return vector
 
     return EncoderEmbeddings()

@@ -74,7 +74,7 @@ class RetrievalContext:
         probes = [query.probes(store) for query in queries]
         found = iter(index.search(store, [probe for group in probes for probe in group], k))
         rankings = [[next(found) for _ in group] for group in probes]
-        return [group[0] if len(group) == 1 else _fused(group, store, k) for group in rankings]
+        return [group[0] if len(group) == 1 else fused(group, store, k) for group in rankings]
 
 
 class RetrievalStage(Protocol):
@@ -123,7 +123,7 @@ class PassageStage(RetrievalStage, Protocol):
         ...
 
 
-def _fused(rankings: Sequence[list[Hit]], store: str, k: int) -> list[Hit]:
+def fused(rankings: Sequence[list[Hit]], store: str, k: int) -> list[Hit]:
     """One ranking of several of the same store; ``scores[store]`` is the best that a variant gave."""
     merged: dict[str, Hit] = {}
     fused: dict[str, float] = {}
