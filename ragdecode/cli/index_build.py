@@ -30,6 +30,9 @@ _PATTERNS = 6
 @click.option("--force", is_flag=True, help="Build everything anew.")
 @click.option("--pull", "fetch", is_flag=True, help="Fetch model weights that are not on this machine.")
 @click.option(
+    "--workers", default=0, type=click.IntRange(min=0), metavar="N", help="Read, split and embed in N Ray workers."
+)
+@click.option(
     "--report",
     type=click.Path(path_type=Path),
     metavar="FILE.jsonl",
@@ -42,6 +45,7 @@ def build(
     dry_run: bool,
     force: bool,
     fetch: bool,
+    workers: int,
     report: Path | None,
 ) -> None:
     """Bring the index of TARGET up to date with its corpus.
@@ -65,7 +69,7 @@ def build(
             run.look(force)
             outcome = None
         else:
-            outcome = run.build(force, report)
+            outcome = run.build(force, workers, report)
     finally:
         progress.close()
     run.show(outcome, as_json)
@@ -88,7 +92,7 @@ class _Run:
         self.models = models
         self.progress = progress
 
-    def build(self, force: bool, report: Path | None) -> BuildReport:
+    def build(self, force: bool, workers: int, report: Path | None) -> BuildReport:
         """Build, and write the report that was asked for, even if there is nothing to index."""
         from ragdecode.cli.index_report import FileReport
         from ragdecode.indexing.build import build_index
@@ -105,6 +109,7 @@ class _Run:
                 progress=self.progress,
                 announce=self.announce,
                 force=force,
+                workers=workers,
             )
         except EmptyCorpusError as error:
             if files:
@@ -158,6 +163,8 @@ class _Run:
         for line in skipped_lines(skipped, "--report FILE lists all"):
             click.echo(line)
         if outcome:
+            for line in skipped_lines(outcome.flaws, "--report FILE lists all", "in part"):
+                click.echo(line)
             click.echo(str(outcome))
 
 

@@ -80,8 +80,9 @@ def _lines(facts: dict[str, Any]) -> list[str]:
         rows[f"  {name} settings"] = _pairs(store["settings"])
     width = max(map(len, rows))
     lines = [f"{name.ljust(width)}  {value}".rstrip() for name, value in rows.items()]
-    skipped = [Skipped(entry["source"], entry["reason"]) for entry in facts["skipped"]]
-    return [*lines, *skipped_lines(skipped, "--json lists all")]
+    skipped, flaws = ([Skipped(**entry) for entry in facts[name]] for name in ("skipped", "flaws"))
+    where = "--json lists all"
+    return [*lines, *skipped_lines(skipped, where), *skipped_lines(flaws, where, "in part")]
 
 
 def _pairs(values: dict[str, Any]) -> str:

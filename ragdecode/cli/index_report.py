@@ -45,6 +45,7 @@ class FileReport:
             _line(
                 entry.source,
                 "unchanged" if before.get(entry.source) == entry.sha256 else "read",
+                reason="; ".join(entry.flaws),
                 passages=entry.passages,
                 size=entry.size,
             )

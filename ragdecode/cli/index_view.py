@@ -51,10 +51,16 @@ def left_out_lines(inventory: Inventory) -> Iterator[str]:
             yield f"left out {why}: {_kinds(kinds)}"
 
 
-def skipped_lines(skipped: Sequence[Skipped], where: str) -> Iterator[str]:
-    """A line for each file skipped, up to a limit; ``where`` tells how to see the others."""
+def skipped_lines(skipped: Sequence[Skipped], where: str, how: str = "") -> Iterator[str]:
+    """A line for each file skipped, up to a limit.
+
+    Args:
+        skipped: What was skipped, and why.
+        where: Tells how to see the others.
+        how: ``in part`` for what is missing of files that were read.
+    """
     for one in skipped[:_SKIPPED]:
-        yield f"skipped {shown(one.source)}: {printable(one.reason)}"
+        yield f"skipped {how and f'{how} '}{shown(one.source)}: {' '.join(printable(one.reason).split())}"
     if len(skipped) > _SKIPPED:
         yield f"... and {len(skipped) - _SKIPPED:,} more; {where}"
 

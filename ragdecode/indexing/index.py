@@ -151,6 +151,7 @@ class Index:
             "content": manifest.content,
             "files": len(manifest.files),
             "skipped": [entry.model_dump(include={"source", "reason"}) for entry in manifest.skipped],
+            "flaws": [{"source": entry.source, "reason": flaw} for entry in manifest.files for flaw in entry.flaws],
             "passages": manifest.passages,
             "tokens": manifest.tokens,
             "bytes": sum(entry.size for entry in manifest.data.values()),

@@ -11,34 +11,15 @@ from click.testing import CliRunner, Result
 from ragdecode.cli.index import command
 from ragdecode.errors import InputError, RunError
 from ragdecode.indexing.location import index_path
-from ragdecode.indexing.models import IndexModels
 from ragdecode.spec.load import load_document, load_pipeline
-from tests.indexing.doubles import TEXTS, HashedWords, put, word_offsets
-
-MODEL = "{source: {path: {path: ../model}}}"
-PIPELINE = f"""index:
-  corpus: {{path: ../docs}}
-  stores: [bm25, {{faiss: {{encoder: {{kind: encoder, source: {{path: {{path: ../model}}}}}}}}}}]
-retrieve: hybrid
-prompt: {{messages: [{{role: user, content: "{{{{ question }}}}"}}]}}
-model: {MODEL}
-"""
+from tests.cli.index_app import PIPELINE, make_app
+from tests.indexing.doubles import TEXTS, put
 
 
 @pytest.fixture
 def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An app whose models are stand-ins."""
-    put(tmp_path / "app" / "docs")
-    (tmp_path / "app" / "model").mkdir()
-    (tmp_path / "app" / "pipelines").mkdir()
-    (tmp_path / "app" / "pipelines" / "qa.yaml").write_text(PIPELINE)
-    (tmp_path / "app" / "indexes").mkdir()
-    (tmp_path / "app" / "indexes" / "notes.yaml").write_text(f"corpus: {{path: ../docs}}\ntokenizer: {MODEL}\n")
-    monkeypatch.setattr(IndexModels, "token_offsets", staticmethod(word_offsets))
-    monkeypatch.setattr(IndexModels, "tokenizer_fingerprint", "words-1")
-    monkeypatch.setattr(IndexModels, "encoder", lambda self, model: HashedWords())
-    monkeypatch.chdir(tmp_path / "app")
-    return tmp_path / "app"
+    return make_app(tmp_path / "app", monkeypatch)
 
 
 def run(*arguments: str) -> Result:
