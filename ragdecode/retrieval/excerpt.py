@@ -18,18 +18,6 @@ _PARAGRAPH, _SENTENCE = 0, 1
 Span = tuple[int, int]
 
 
-def sentences(text: str) -> list[Span]:
-    """Sentences of a text as offsets, without the blanks around them; they do not cross paragraphs."""
-    found = []
-    for first, behind in pieces(text, 0, len(text), _PARAGRAPH):
-        for start, end in pieces(text, first, behind, _SENTENCE):
-            core = text[start:end].strip()
-            if core:
-                lead = len(text[start:end]) - len(text[start:end].lstrip())
-                found.append((start + lead, start + lead + len(core)))
-    return found
-
-
 def kept_spans(passage: Passage) -> list[Span]:
     """The parts of the document that the passage shows, as offsets into the document's text, in order."""
     written = passage.attributes.get(KEPT)
@@ -38,40 +26,59 @@ def kept_spans(passage: Passage) -> list[Span]:
     return [(int(start), int(end)) for start, end in (part.split("-") for part in written.split(" "))]
 
 
+def sentences(passage: Passage) -> list[Span]:
+    """Sentences of a passage as offsets into its text, without the blanks around them.
+
+    They do not cross paragraphs, nor the gaps of an excerpt.
+    """
+    text = passage.text
+    found = []
+    for offset, (start, end) in _pieces(passage):
+        behind = offset + end - start
+        for paragraph in pieces(text, offset, behind, _PARAGRAPH):
+            for first, last in pieces(text, *paragraph, _SENTENCE):
+                core = text[first:last].strip()
+                if core:
+                    lead = len(text[first:last]) - len(text[first:last].lstrip())
+                    found.append((first + lead, first + lead + len(core)))
+    return found
+
+
 def excerpt(passage: Passage, parts: Sequence[Span]) -> Passage:
     """The passage with only some parts of its text, `ELISION` between parts that are not neighbours.
 
-    Id and place stay; the attribute `KEPT` says where the parts stand in the document.
+    Id and place stay; the attribute `KEPT` says where the parts stand in the document, so that the text is always
+    the document's at these places, joined by `ELISION`.
 
     Args:
         passage: The passage, itself perhaps an excerpt.
-        parts: Offsets into its text, in order, none overlapping; at least one.
+        parts: Offsets into its text, in order, none overlapping. An excerpt's own marks of gaps are no text.
     """
-    merged = [parts[0]]
-    for part in parts[1:]:
-        if passage.text[merged[-1][1] : part[0]].isspace() or part[0] == merged[-1][1]:
-            merged[-1] = (merged[-1][0], part[1])
-        else:
-            merged.append(part)
-    spans = [span for part in merged for span in _in_document(passage, part)]
-    text = ELISION.join(passage.text[start:end] for start, end in merged)
+    shown: list[tuple[Span, Span]] = []  # in the passage's text, in the document's
+    for offset, (start, end) in _pieces(passage):
+        own: list[Span] = []
+        for part in parts:
+            first, last = max(part[0], offset), min(part[1], offset + end - start)
+            if first >= last:
+                continue
+            if own and not passage.text[own[-1][1] : first].strip():
+                own[-1] = (own[-1][0], last)
+            else:
+                own.append((first, last))
+        shown += [((first, last), (start + first - offset, start + last - offset)) for first, last in own]
+    text = ELISION.join(passage.text[first:last] for (first, last), _ in shown)
     if text == passage.text:
         return passage
-    return replace(
-        passage,
-        text=text,
-        attributes={**passage.attributes, KEPT: " ".join(f"{start}-{end}" for start, end in spans)},
-    )
+    kept = " ".join(f"{start}-{end}" for _, (start, end) in shown)
+    return replace(passage, text=text, attributes={**passage.attributes, KEPT: kept})
 
 
-def _in_document(passage: Passage, part: Span) -> list[Span]:
-    """Where a part of the passage's text stands in the document: more than one place if it holds an elision."""
+def _pieces(passage: Passage) -> list[tuple[int, Span]]:
+    """Offset in the passage's text and place in the document of each of its parts."""
     found = []
-    offset = 0  # of the span in the passage's text
+    offset = 0
     for start, end in kept_spans(passage):
-        first, behind = max(part[0], offset), min(part[1], offset + end - start)
-        if first < behind:
-            found.append((start + first - offset, start + behind - offset))
+        found.append((offset, (start, end)))
         offset += end - start + len(ELISION)
     return found
 

@@ -16,7 +16,7 @@ def first_sentences(passages: Sequence[Passage], limits: Sequence[int], count: C
 
     All beginnings of all passages are counted in one call.
     """
-    spans = [sentences(passage.text) for passage in passages]
+    spans = [sentences(passage) for passage in passages]
     beginnings = [
         [excerpt(passage, own[: many + 1]) for many in range(len(own))]
         for passage, own in zip(passages, spans, strict=True)
