@@ -70,3 +70,12 @@ def test_the_mark_survives_comparison_and_copies(loaded):
     token = loaded.spec.model.source.hub.token
     assert str(token) == "${ENV:RAGDECODE_TEST_TOKEN}"
     assert token == pickle.loads(pickle.dumps(token))
+
+
+def test_a_dumped_one_is_read_from_the_environment_again(loaded, monkeypatch):
+    dumped = json.loads(loaded.spec.model_dump_json())
+    assert dumped["model"]["source"]["hub"]["token"] == "${ENV:RAGDECODE_TEST_TOKEN}"
+    assert type(loaded.spec).model_validate(dumped).model.source.hub.token.get_secret_value() == VALUE
+    monkeypatch.delenv("RAGDECODE_TEST_TOKEN")
+    again = type(loaded.spec).model_validate(dumped).model.source.hub.token
+    assert (again.get_secret_value(), str(again)) == ("", "${ENV:RAGDECODE_TEST_TOKEN}")
