@@ -15,6 +15,7 @@ _YAML = re.compile(r"\A---[ \t]*\n(.*?)^(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTAL
 _TOML = re.compile(r"\A\+\+\+[ \t]*\n(.*?)^\+\+\+[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
 #: longer blocks are taken for front matter, but not read
 _LONGEST = 20_000
+_BRACKETS = 300
 
 
 def front_matter(text: str) -> tuple[int, dict[str, Value]]:
@@ -36,7 +37,9 @@ def _yaml(source: str) -> Mapping[str, Any] | None:
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
-    if not source.strip() or len(source) > _LONGEST or "<<" in source:  # merged keys can grow without bound
+    brackets = source.count("[") + source.count("{")
+    # merged keys can grow without bound; the time for brackets grows with their square
+    if not source.strip() or len(source) > _LONGEST or "<<" in source or brackets > _BRACKETS:
         return {}
     try:
         loaded = YAML(typ="safe", pure=True).load(source)

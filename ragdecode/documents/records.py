@@ -45,7 +45,7 @@ class Records:
             place: Where it stands in the file: ``line 7``.
         """
         title, body = " ".join(clean(title).split()), clean(body).strip()
-        text = body if body.startswith(title) else f"{title}\n\n{body}".strip()
+        text = body if _begins_with(body, title) else f"{title}\n\n{body}".strip()
         if not text:
             self.flaw(place, "no text in it")
             return
@@ -86,6 +86,12 @@ class Records:
         self.places[new] = place
         self.flaw(place, f"read under the name {new!r}: {name!r} is the id of {self.places[name]} too")
         return new
+
+
+def _begins_with(body: str, title: str) -> bool:
+    """Whether the title is the first line of the body, or its first sentence."""
+    behind = body[len(title) :].lstrip(" ")
+    return body.startswith(title) and (not behind or behind[0] == "\n" or title.endswith((".", "!", "?")))
 
 
 def scalars(fields: Iterable[tuple[str, Any]], longest: int = LONGEST) -> dict[str, Value]:

@@ -1,16 +1,24 @@
 from __future__ import annotations
 
+import io
+import re
+from pathlib import Path
+
+import pypdf
 import pytest
 
 from ragdecode.documents.document import Document
 from ragdecode.documents.globs import matcher
 from ragdecode.documents.reader import UnreadableError, readers_by_suffix
+from ragdecode.documents.readers.text import TextReader, TextSettings
 from ragdecode.errors import InputError
 from ragdecode.spec import registry
 from ragdecode.spec.index import CorpusSpec
 from ragdecode.spec.part import Part
 from ragdecode.spec.settings import NoSettings, Settings
 from tests.documents.pdfs import encrypted, pdf
+
+CORPUS = Path(__file__).parents[3] / "shared" / "data" / "docs_corpus"
 
 
 def read(suffix: str, data: bytes) -> Document:
@@ -25,8 +33,11 @@ def heading_sources(document: Document) -> list[str]:
     return [document.text[heading.start : heading.end].strip() for heading in document.headings]
 
 
-def test_the_catalogue_reads_text_markdown_html_and_pdf() -> None:
-    assert {".txt", ".md", ".markdown", ".html", ".htm", ".pdf"} <= set(readers_by_suffix())
+def test_these_formats_are_read_without_being_asked_for() -> None:
+    assert set(readers_by_suffix()) == {
+        *(".txt", ".text", ".rst", ".md", ".markdown", ".mdx", ".html", ".htm", ".xhtml", ".pdf", ".docx"),
+        *(".jsonl", ".ndjson", ".csv", ".tsv"),
+    }
 
 
 def test_two_readers_of_one_suffix_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,3 +187,177 @@ def test_pdf_pages_are_marked() -> None:
 
 def test_pdf_encrypted_without_a_password_is_read() -> None:
     assert read(".pdf", encrypted(pdf(["open to all"]), "")).text == "open to all"
+
+
+@pytest.mark.parametrize(
+    ("declared", "text"),
+    [
+        ("iso-8859-1", "café – “quoted” €"),  # browsers read cp1252 where latin-1 is declared
+        ("windows-1251", "Привет"),
+        ("gb2312", "汉字 镕"),  # the last one is in the larger set only
+        ("shift_jis", "日本語 ①"),
+        ("utf-8", "naïve"),
+    ],
+)
+def test_html_is_decoded_as_browsers_do(declared: str, text: str) -> None:
+    used = {"iso-8859-1": "cp1252", "gb2312": "gb18030", "shift_jis": "cp932"}.get(declared, declared)
+    page = f'<html><head><meta charset="{declared}"></head><body><p>{text}</p></body></html>'
+    assert read(".html", page.encode(used)).text == text
+
+
+def test_html_that_declares_what_it_cannot_be_is_read_as_utf8() -> None:
+    assert read(".html", '<meta charset="utf-16"><p>naïve</p>'.encode()).text == "naïve"
+    assert read(".html", b'<meta charset="latin-1"><p>a\x81b</p>').text == "a\x81b"
+
+
+@pytest.mark.parametrize("name", ["idna", "punycode", "unicode_escape", "undefined", "rot13", "hex"])
+def test_codecs_that_are_no_encodings_of_files_are_refused(name: str) -> None:
+    with pytest.raises(UnreadableError, match="declares the unknown encoding"):
+        read(".html", f'<meta charset="{name}"><p>text</p>'.encode())
+
+
+def test_html_title_is_metadata() -> None:
+    assert read(".html", b"<title> A\n title </title><p>x</p>").metadata == {"title": "A title"}
+    assert read(".html", b"<title> </title><p>x</p>").metadata == {}
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
+def test_wide_characters_without_a_mark_are_named(encoding: str) -> None:
+    width = encoding[:6].upper()
+    with pytest.raises(UnreadableError, match=f"it looks like {width} without a byte order mark"):
+        read(".txt", "Plain words, all in Latin letters.\n".encode(encoding))
+
+
+def test_text_is_decoded_as_the_settings_say() -> None:
+    reader = TextReader(TextSettings(encoding="latin-1"))
+    assert reader.read(b"caf\xe9").text == "café"
+    assert reader.read("café".encode("utf-8-sig")).text == "café"
+
+
+def test_front_matter_is_metadata_and_holds_no_headings() -> None:
+    source = "---\ntitle: A page\ndate: 2024-05-01\ndraft: false\ntags: [a, b]\n# comment\n---\n\n# Head\n"
+    document = read(".md", source.encode())
+    assert document.metadata == {"title": "A page", "date": "2024-05-01", "draft": False}
+    assert headings(document) == [(1, "Head")]
+    assert document.text == source
+    toml = read(".md", b'+++\ntitle = "T"\n# comment\n+++\n# Head\n')
+    assert (toml.metadata, headings(toml)) == ({"title": "T"}, [(1, "Head")])
+
+
+@pytest.mark.parametrize(
+    ("source", "metadata", "found"),
+    [
+        ("---\n\n# Title\n\nbody\n\n---\n\nmore\n", {}, ["Title"]),  # a text between two rules
+        ("---\ntitle: [unclosed\n---\n# Head\n", {}, ["Head"]),
+        ("---\na: &a [x]\nb: {<<: *a}\n---\n# Head\n", {}, ["Head"]),
+        ("---\ndate: 2024-99-99\ntitle: x\n---\n# Head\n", {}, ["Head"]),
+        ("---\n" + "k: [" + "[" * 3000 + "\n---\n# Head\n", {}, ["Head"]),
+        ("---\n---\n# Head\n", {}, ["Head"]),
+    ],
+)
+def test_strange_front_matter_costs_nothing_but_itself(source: str, metadata: dict[str, str], found: list[str]) -> None:
+    document = read(".md", source.encode())
+    assert dict(document.metadata) == metadata
+    assert [text for _, text in headings(document)] == found
+
+
+MDX = """---
+title: "Page"
+---
+import Tabs from '@theme/Tabs';
+export const text = `
+# not a heading
+`;
+
+# Head
+
+{/* a comment
+# not this either
+*/}
+
+<Tabs>
+<TabItem value="a">
+## Inside a tag
+    ## Indented is no code in MDX
+</TabItem>
+</Tabs>
+
+```jsx
+import x from 'y';
+# nor this
+```
+
+## End
+"""
+
+
+def test_mdx_headings_are_those_of_its_markdown() -> None:
+    document = read(".mdx", MDX.encode())
+    assert document.text == MDX
+    assert document.metadata == {"title": "Page"}
+    assert headings(document) == [
+        (1, "Head"),
+        (2, "Inside a tag"),
+        (2, "Indented is no code in MDX"),
+        (2, "End"),
+    ]
+    assert heading_sources(document)[1:3] == ["## Inside a tag", "## Indented is no code in MDX"]
+    assert [text for _, text in headings(read(".md", b"<div>\n## html\n</div>\n\n    ## code\n"))] == []
+
+
+@pytest.mark.skipif(not CORPUS.exists(), reason="the shared documents are not here")
+def test_real_mdx_headings_are_those_that_a_naive_scan_finds() -> None:
+    for path in sorted(CORPUS.rglob("*.mdx")):
+        document = read(".mdx", path.read_bytes())
+        outside = re.sub(r"^[ \t]*(`{3,})(?s:.*?)^[ \t]*\1", "", document.text, flags=re.MULTILINE)
+        naive = [len(marks) for marks in re.findall(r"^ {0,3}(#{1,6}) +\S", outside, flags=re.MULTILINE)]
+        assert [level for level, _ in headings(document)] == naive, path
+        assert document.metadata["title"]
+
+
+def test_markdown_blocks_are_marked() -> None:
+    source = "text\n\n```py\na\n\nb\n```\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n- one\n\n  more\n- two\n"
+    document = read(".md", source.encode())
+    assert [(document.text[block.start : block.end], block.by_lines) for block in document.blocks] == [
+        ("```py\na\n\nb\n```\n", True),
+        ("| a | b |\n|---|---|\n| 1 | 2 |\n", True),
+        ("- one\n\n  more\n", False),
+        ("- two\n", False),
+    ]
+
+
+def outlined(
+    pages: list[str], bookmarks: list[tuple[int, str, int]], information: dict[str, str] | None = None
+) -> bytes:
+    """A PDF with bookmarks: level, words, page from 0."""
+    writer = pypdf.PdfWriter(clone_from=io.BytesIO(pdf(pages)))
+    above: dict[int, object] = {}
+    for level, words, page in bookmarks:
+        above[level] = writer.add_outline_item(title=words, page_number=page, parent=above.get(level - 1))
+    if information:
+        writer.add_metadata(information)
+    out = io.BytesIO()
+    writer.write(out)
+    return out.getvalue()
+
+
+def test_pdf_bookmarks_are_headings_at_their_words() -> None:
+    pages = ["1. Introduction", "words before", "3.1 METHODS"]
+    bookmarks = [(1, "Introduction", 0), (1, "Not in the text", 1), (2, "3.1 Methods", 2)]
+    document = read(".pdf", outlined(pages, bookmarks))
+    assert headings(document) == [(1, "Introduction"), (1, "Not in the text"), (2, "3.1 Methods")]
+    assert heading_sources(document) == ["1. Introduction", "", "3.1 METHODS"]
+    assert document.headings[1].start == document.pages[1].start
+
+
+def test_pdf_information_is_metadata() -> None:
+    information = {"/Title": "A  title", "/Author": "Someone", "/Producer": "x"}
+    assert read(".pdf", outlined(["text"], [], information)).metadata == {"title": "A title", "author": "Someone"}
+    assert read(".pdf", pdf(["text"])).metadata == {}
+
+
+@pytest.mark.skipif(not CORPUS.exists(), reason="the shared documents are not here")
+def test_real_pdf_bookmarks_are_placed() -> None:
+    document = read(".pdf", (CORPUS / "pdf" / "pdflatex-outline.pdf").read_bytes())
+    assert headings(document) == [(1, "Foo"), (1, "Bar"), (1, "Baz")] * 3
+    assert heading_sources(document) == [f"{n} {w}" for n, w in enumerate(["Foo", "Bar", "Baz"] * 3, start=1)]

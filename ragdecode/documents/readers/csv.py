@@ -7,6 +7,7 @@ import io
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
@@ -157,11 +158,9 @@ def _delimiter(text: str) -> str:
     end = len(text) if len(text) <= _SAMPLE else max(text.rfind("\n", 0, _SAMPLE), 0) or _SAMPLE
     best, chosen = (0.0, 0), _NONE
     for delimiter in _DELIMITERS:
-        rows = []
-        for row in _parsed(text[:end], delimiter, csv.QUOTE_MINIMAL):
-            rows.append(row)
-            if len(rows) == _SAMPLE_ROWS:
-                break
+        rows = list(islice(_parsed(text[:end], delimiter, csv.QUOTE_MINIMAL), _SAMPLE_ROWS))
+        if rows and rows[0].problem:
+            rows = list(islice(_parsed(text[:end], delimiter, csv.QUOTE_NONE), _SAMPLE_ROWS))
         wanted = len(rows[0].fields) if rows else 0
         if wanted > 1:
             fitting = sum(len(_trimmed(row.fields, wanted)) == wanted for row in rows) / len(rows)
