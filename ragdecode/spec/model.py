@@ -10,6 +10,11 @@ from ragdecode.spec.reference import ExistingPath
 from ragdecode.spec.secret import Secret
 from ragdecode.spec.settings import Settings
 
+#: precisions in which a sentence encoder can compute
+Dtype = Literal["float32", "bfloat16", "float16"]
+#: what a sentence encoder can do with texts beyond its window
+LongInputs = Literal["cut", "chunks_mean", "grouped", "recurrent", "interpolated"]
+
 
 class HubSource(Settings):
     """Weights in a repository of the Hugging Face hub."""
@@ -71,3 +76,15 @@ class ModelSpec(Settings):
     """Licence of the weights, as its publisher names it."""
     trust_remote_code: bool = False
     """Run code that the repository brings. Off: a model is data."""
+    dtype: Dtype = "float32"
+    """Precision in which a sentence encoder computes, on any device; for kind ``encoder`` only."""
+    long: LongInputs = "cut"
+    """What becomes of texts longer than a sentence encoder's window: ``cut`` reads their beginning, ``chunks_mean``
+    averages the vectors of chunks, the others stretch the table of positions; for kind ``encoder`` only."""
+
+    @model_validator(mode="after")
+    def _of_encoders(self) -> ModelSpec:
+        if self.kind != "encoder" and (self.dtype != "float32" or self.long != "cut"):
+            name = "dtype" if self.dtype != "float32" else "long"
+            raise ValueError(f"{name} has no place in a model of kind {self.kind}; it belongs to kind encoder")
+        return self

@@ -13,7 +13,8 @@ from pydantic import ValidationError
 
 from ragdecode.indexing.index import Index
 from ragdecode.indexing.selection import best
-from ragdecode.indexing.stores.bm25 import Bm25Settings
+from ragdecode.indexing.store import BuildContext, Probe, Words
+from ragdecode.indexing.stores.bm25 import Bm25Searcher, Bm25Settings, Bm25Store
 from ragdecode.indexing.words import splitter
 from tests.indexing.doubles import build, index_spec, opened, put
 
@@ -173,3 +174,157 @@ def test_selection_is_the_head_of_the_full_order_with_its_ties(scores: list[int]
     order = sorted(rows.tolist(), key=lambda row: (-scores[row], row))
     limit = scores[order[min(k, len(order)) - 1]]
     assert found == [(row, float(scores[row])) for row in order if scores[row] >= limit]
+
+
+class Texts:
+    """A passage table, as far as BM25 looks at it."""
+
+    def __init__(self, texts: list[str]) -> None:
+        self._texts = texts
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    def texts(self) -> list[str]:
+        return self._texts
+
+
+def searcher(texts: list[str], folder: Path, **settings: object) -> Bm25Searcher:
+    store = Bm25Store(Bm25Settings.model_validate(settings))
+    context = BuildContext(encoders=None, progress=lambda stage, done, total: None)  # type: ignore[arg-type]
+    folder.mkdir(parents=True, exist_ok=True)
+    built = store.build(Texts(texts), folder, context)  # type: ignore[arg-type]
+    return store.open(folder, built.facts, None)  # type: ignore[arg-type]
+
+
+def zipf_texts(count: int, words: int = 300, seed: int = 0) -> list[str]:
+    random = np.random.default_rng(seed)
+    numbers = np.minimum(random.zipf(1.3, (count, 40)), words)
+    return [" ".join(f"w{number}" for number in row[: random.integers(1, 40)]) for row in numbers]
+
+
+def naive(texts: list[str], weights: dict[str, float]) -> list[tuple[int, float]]:
+    """BM25+ from the formula, passage by passage, in double precision, best first."""
+    split = [text.split() for text in texts]
+    average = sum(map(len, split)) / len(split)
+    documents = {word: sum(word in other for other in split) for word in weights}
+    scored = []
+    for row, words in enumerate(split):
+        score = 0.0
+        for word, weight in weights.items():
+            if documents[word]:
+                count = words.count(word)
+                saturated = count * 2.5 / (count + 1.5 * (0.25 + 0.75 * len(words) / average))
+                score += weight * math.log((len(split) + 1) / documents[word]) * (1.0 + saturated)
+        if any(weight and word in words for word, weight in weights.items()):
+            scored.append((row, score))
+    return sorted(scored, key=lambda pair: -pair[1])
+
+
+# 0: columns are skipped wherever they can be
+@pytest.mark.parametrize(("backend", "short"), [("bm25s", 0), ("bm25s", 2000), ("rank_bm25", 2000)])
+def test_weighted_words_equal_the_formula_with_all_ties(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str, short: int
+) -> None:
+    monkeypatch.setattr("ragdecode.indexing.bm25_scorer._SHORT", short)
+    texts = zipf_texts(100) * 2  # every score is there twice
+    index = searcher(texts, tmp_path, backend=backend)
+    random = np.random.default_rng(1)
+    for _ in range(25):
+        words = [f"w{number}" for number in {1, *np.minimum(random.zipf(1.3, 5), 320).tolist()}]
+        weights = {word: float(random.choice([0.5, 1.0, 2.0, 0.0, -0.3])) for word in words}
+        ranking = naive(texts, weights)
+        for k in (1, 3, 10, 500):
+            (found,) = index.search([Probe("unused", words=weights)], k)
+            limit = ranking[min(k, len(ranking)) - 1][1] - 1e-9 if ranking else 0.0
+            expected = [pair for pair in ranking if pair[1] >= limit]
+            assert dict(found).keys() == dict(expected).keys()
+            assert [score for _, score in found] == pytest.approx([score for _, score in expected], abs=1e-4)
+            assert all(dict(found)[row] == dict(found)[(row + 100) % 200] for row, _ in found), "equal texts, one score"
+
+
+def test_the_words_of_a_question_weigh_as_often_as_they_stand(tmp_path: Path) -> None:
+    for backend in ("bm25s", "rank_bm25"):
+        index = searcher(zipf_texts(60), tmp_path / backend, backend=backend)
+        plain, weighted = index.search([Probe("w2 w5 w2"), Probe("?", words={"w5": 1.0, "w2": 2.0})], 9)
+        assert plain == weighted
+        assert plain != index.search([Probe("w2 w5")], 9)[0]
+
+
+@pytest.mark.parametrize("variant", ["bm25+", "lucene"])
+def test_the_matrix_is_the_one_that_bm25s_builds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variant: str) -> None:
+    import bm25s
+
+    monkeypatch.setattr("ragdecode.indexing.stores.bm25.PIECE", 500)  # many pieces
+    texts, queries = real_texts(300)
+    searcher(texts, tmp_path, backend="bm25s", variant=variant, k1=1.3, b=0.6)
+    ours = bm25s.BM25.load(tmp_path, mmap=False, show_progress=False)
+    vocabulary = ours.vocab_dict
+    split = splitter("none")
+    rows = [[vocabulary[word] for word in split(text)] for text in texts]
+    theirs = bm25s.BM25(k1=1.3, b=0.6, delta=1.0, method=variant)
+    theirs.index((rows, dict(vocabulary)), create_empty_token=False, show_progress=False)
+    for name in ("data", "indices", "indptr"):
+        np.testing.assert_array_equal(ours.scores[name], theirs.scores[name], err_msg=name)
+    assert ours.scores["num_docs"] == theirs.scores["num_docs"]
+    for query in queries[:5]:
+        np.testing.assert_array_equal(ours.get_scores(split(query)), theirs.get_scores(split(query)))
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+@pytest.mark.skipif(not (REPOSITORY.parent / "shared" / "data" / "scifact").is_dir(), reason="SciFact is not here")
+def test_scifact_ranks_as_with_rank_bm25_itself(tmp_path: Path) -> None:
+    folder = REPOSITORY.parent / "shared" / "data" / "scifact"
+    rows = [json.loads(line) for line in (folder / "corpus.jsonl").read_text().splitlines()[:1500]]
+    queries = [json.loads(line)["text"] for line in (folder / "queries.jsonl").read_text().splitlines()[:15]]
+    texts, split = [row["text"] for row in rows], splitter("none")
+    reference = rank_bm25.BM25Plus([split(text) for text in texts], k1=1.5, b=0.75, delta=1.0)
+    index = searcher(texts, tmp_path)
+    assert isinstance(index, Words)
+    for query, found in zip(queries, index.search([Probe(query) for query in queries], 20), strict=True):
+        scores = reference.get_scores(split(query))
+        assert [score for _, score in found] == pytest.approx(np.sort(scores)[::-1][: len(found)].tolist(), abs=1e-4)
+        assert [scores[row] for row, _ in found] == pytest.approx([score for _, score in found], abs=1e-4)
+    words = [*dict.fromkeys(split(queries[0]))][:5]
+    assert index.idf(words) == pytest.approx([reference.idf.get(word, 0.0) for word in words])
+
+
+def test_words_and_their_rarity(tmp_path: Path) -> None:
+    texts = ["red apples", "green apples", "the sky"]
+    for backend in ("bm25s", "rank_bm25"):
+        index = searcher(texts, tmp_path / backend, backend=backend, stemmer="english")
+        assert index.words("Apples, the SKY!") == ["appl", "the", "sky"]
+        assert index.idf(["appl", "sky", "apples"]) == pytest.approx([math.log(4 / 2), math.log(4 / 1), 0.0])
+    lucene = searcher(texts, tmp_path / "lucene", variant="lucene")
+    assert lucene.idf(["apples"]) == pytest.approx([math.log(1 + 1.5 / 2.5)])
+    okapi = searcher(["red apples", "green apples", "apples"], tmp_path / "okapi", variant="okapi")
+    assert okapi.idf(["red", "apples"]) == pytest.approx([math.log(2.5) - math.log(1.5), 0.25 * _mean_idf()])
+    assert searcher(["?!"], tmp_path / "empty").idf(["a", "b"]) == [0.0, 0.0]
+
+
+def _mean_idf() -> float:
+    """Of red, green, apples in the passages above: the floor of rank_bm25 is a quarter of it."""
+    return (2 * (math.log(2.5) - math.log(1.5)) + math.log(0.5) - math.log(3.5)) / 3
+
+
+def test_stop_words_are_left_out_of_passages_and_questions(tmp_path: Path) -> None:
+    texts = ["the capital of France", "the man with the hat", "of of of"]
+    index = searcher(texts, tmp_path, stop_words="english", stemmer="english")
+    assert index.words("The capital of the Netherlands") == ["capit", "netherland"]
+    nothing, capital = index.search([Probe("the of with"), Probe("of the capital")], 5)
+    assert (nothing, capital) == ([], index.search([Probe("capital")], 5)[0])
+    assert [row for row, _ in index.search([Probe("capital")], 5)[0]] == [0]
+
+
+def test_a_build_holds_pieces_in_memory_not_the_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import tracemalloc
+
+    texts = zipf_texts(20_000)
+    words = sum(len(text.split()) for text in texts)
+    monkeypatch.setattr("ragdecode.indexing.stores.bm25.PIECE", words // 50)
+    searcher(texts[:50], tmp_path / "warm", backend="bm25s")
+    tracemalloc.start()
+    searcher(texts, tmp_path / "index", backend="bm25s")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 * words, "numbers of 4 bytes for all words would take that, a list of lists several times as much"
