@@ -37,7 +37,7 @@ def weigh(
     """
     import numpy as np
 
-    words_of = splitter(settings.stemmer)
+    words_of = splitter(settings.stemmer, settings.stop_words)
     numbers: dict[str, int] = {}
     containing: Counter[int] = Counter()
     length = 0
@@ -87,7 +87,7 @@ class MilvusWords:
         # what bm25+ gives every passage for a word of the question, whether it has the word or not
         self._delta = settings.delta if settings.variant == "bm25+" else 0.0
         self._collection = collection
-        self._words_of = splitter(settings.stemmer)
+        self._words_of = splitter(settings.stemmer, settings.stop_words)
 
     def search(self, probes: Sequence[Probe], k: int) -> list[list[tuple[int, float]]]:
         """Rows that share at least one word with the query, best first; ties with the k-th as far as they are seen."""

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from ragdecode.indexing.milvus_server import MilvusAddress
 from ragdecode.indexing.store import Built, Need
-from ragdecode.indexing.stores.bm25 import Bm25Settings
+from ragdecode.indexing.stores.bm25 import Stemmer, StopWords
 from ragdecode.spec.registry import register
 
 if TYPE_CHECKING:
@@ -30,12 +30,13 @@ class MilvusBm25Settings(MilvusAddress):
     """How much long passages are marked down."""
     delta: float = Field(default=1.0, ge=0.0, le=10.0)
     """What one occurrence is worth in a passage of any length; in ``bm25+`` only."""
-    stemmer: str = Bm25Settings.model_fields["stemmer"].default
-    """Snowball language whose endings are cut off, as in the store ``bm25``; ``none`` compares whole words."""
+    stemmer: Stemmer = "none"
+    """Snowball language whose endings are cut off; ``none`` compares whole words."""
+    stop_words: StopWords = "none"
+    """Language whose most common words are left out of passages and questions."""
 
     @model_validator(mode="after")
     def _consistent(self) -> MilvusBm25Settings:
-        Bm25Settings.model_validate(self.model_dump(include={"stemmer"}))
         if self.variant != "bm25+" and "delta" in self.model_fields_set and self.delta != 1.0:
             raise ValueError(f"delta has no place in variant {self.variant}; it belongs to bm25+")
         return self
