@@ -26,6 +26,15 @@ class QueryLikelihood:
             InputError: A continuation alone is longer than the model's window.
             RunError: Memory ran out.
         """
+        return [sum(values) / len(values) if values else 0.0 for values in self.of_tokens(pairs)]
+
+    def of_tokens(self, pairs: Sequence[tuple[str, str]]) -> list[list[float]]:
+        """Log-probability of each token of the continuations; a prefix that is too long loses its beginning.
+
+        Raises:
+            InputError: A continuation alone is longer than the model's window.
+            RunError: Memory ran out.
+        """
         from ragdecode.decoding.scoring import continuation_log_probs
 
         models = self._models
@@ -36,13 +45,10 @@ class QueryLikelihood:
         for prefix, continuation in encoded:
             room = window - len(continuation) - len(start)
             if room < 1:
-                raise InputError(
-                    f"a question of {len(continuation)} tokens is longer than the model's window of {window}"
-                )
+                raise InputError(f"a text of {len(continuation)} tokens is longer than the model's window of {window}")
             cut.append(([*start, *prefix[-room:]], continuation))
         with engine.lock, memory_errors("reranking"):
-            scores = continuation_log_probs(backend, cut, vocab_size=models.vocab_size)
-        return [sum(values) / len(values) if values else 0.0 for values in scores]
+            return continuation_log_probs(backend, cut, vocab_size=models.vocab_size)
 
     def _ids(self, text: str) -> list[int]:
         return self._models.tokenizer.encode(text, special=False)

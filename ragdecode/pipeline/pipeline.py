@@ -21,6 +21,7 @@ from ragdecode.pipeline.answer import Answer, Seconds
 from ragdecode.pipeline.answering import AnswerStream
 from ragdecode.pipeline.decoded import Decoded
 from ragdecode.pipeline.events import DoneEvent, Event, PassagesEvent
+from ragdecode.pipeline.likelihood import QueryLikelihood
 from ragdecode.pipeline.models import PipelineModels
 from ragdecode.pipeline.parts import DecodeParts
 from ragdecode.pipeline.passage import Passage
@@ -36,6 +37,7 @@ from ragdecode.spec.load import LoadedPipeline, load_pipeline
 if TYPE_CHECKING:
     from langchain_core.documents import Document
 
+    from ragdecode.indexing.hit import Hit
     from ragdecode.models.causal import CausalModel
     from ragdecode.models.tokenizer import Tokenizer
 
@@ -254,6 +256,30 @@ class Pipeline:
         """
         self._check_open()
         return self._models.engine.run([request])
+
+        """Log-probability (nats) of each token of a text after a prefix, for (prefix, text) pairs, under its own model.
+        """Log-probability of each token of a text after a prefix, for (prefix, text) pairs, under its own model; in nats.
+
+        A prefix that is too long loses its beginning. Both are plain texts: no chat template is put around them.
+
+        Raises:
+            InputError: A text alone is longer than the model's window.
+            RunError: Memory ran out.
+        """
+        self._check_open()
+        return QueryLikelihood(self._models).of_tokens(pairs)
+
+    def retrieve(self, questions: Sequence[str]) -> list[list[Hit]]:
+        """What the pipeline's ``retrieve`` finds for each question, best first; all are searched at once.
+
+        Raises:
+            InputError: The pipeline searches nothing, a question is empty, or weights are missing.
+            RunError: The index cannot be written or is damaged.
+        """
+        self._check_open()
+        if self._source.empty:
+            raise InputError(f"the pipeline {self.name} has no 'retrieve': it searches nothing")
+        return self._source.run([(question, ()) for question in questions]).hits
 
     def undrafted(self) -> Pipeline:
         """The same pipeline without drafters, over the same models and index; it is closed with this one."""
