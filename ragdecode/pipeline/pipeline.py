@@ -257,8 +257,8 @@ class Pipeline:
         self._check_open()
         return self._models.engine.run([request])
 
+    def log_probs(self, pairs: Sequence[tuple[str, str]]) -> list[list[float]]:
         """Log-probability (nats) of each token of a text after a prefix, for (prefix, text) pairs, under its own model.
-        """Log-probability of each token of a text after a prefix, for (prefix, text) pairs, under its own model; in nats.
 
         A prefix that is too long loses its beginning. Both are plain texts: no chat template is put around them.
 
