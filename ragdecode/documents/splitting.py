@@ -117,9 +117,12 @@ class _Headings:
         self.text = document.text
         self.headings = document.headings
         self.starts = [heading.start for heading in document.headings]
+        self.walls = [record.start for record in document.records]
         self.paths = [""]  # by number of headings passed
         open_: list[Heading] = []
         for heading in document.headings:
+            if open_ and not self._of_one_record(open_[-1].start, heading.start):
+                open_.clear()
             while open_ and open_[-1].level >= heading.level:
                 open_.pop()
             open_.append(heading)
@@ -134,7 +137,12 @@ class _Headings:
                 break
             position = max(position, min(self.headings[passed].end, end))
             passed += 1
+        if passed and not self._of_one_record(self.starts[passed - 1], start):
+            return ""
         return self.paths[passed]
+
+    def _of_one_record(self, first: int, second: int) -> bool:
+        return bisect_right(self.walls, first) == bisect_right(self.walls, second)
 
 
 class _Records:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragdecode.documents.document import Document, Heading, Page
+from ragdecode.documents.document import Block, Document, Heading, Page, Record
 from ragdecode.documents.passage import Passage
 from ragdecode.documents.readers.markdown import MarkdownReader
 from ragdecode.documents.splitting import split
@@ -49,7 +49,11 @@ def documents(draw: st.DrawFn) -> Document:
         for start, end in zip(places, ends, strict=True)
     ]
     pages = tuple(Page(number, start) for number, start in enumerate([0, *places], start=1))
-    return Document(text, tuple(heads), pages)
+    walls = sorted(draw(st.sets(st.integers(0, max(0, len(text) - 1)), max_size=3)))
+    records = tuple(Record(f"r{start}", start, f"t{start}", {"at": start}) for start in walls)
+    edges = sorted(draw(st.sets(st.integers(0, len(text)), max_size=8)))
+    blocks = tuple(Block(start, end, draw(st.booleans())) for start, end in zip(edges[::2], edges[1::2], strict=False))
+    return Document(text, tuple(heads), pages, records, {"file": "f"}, blocks)
 
 
 @given(documents(), st.integers(16, 40), st.data(), st.sampled_from([words, characters]))
@@ -82,6 +86,96 @@ def test_passages_keep_the_limit_and_share_no_more_than_the_overlap(document, to
     for before, after in itertools.pairwise(passages):
         shared = TokenTable(document.text, words).count(after.start, before.end) if after.start < before.end else 0
         assert shared <= overlap
+
+
+@given(documents(), st.integers(16, 40), st.data())
+def test_passages_keep_to_their_record(document, tokens, data) -> None:
+    overlap = data.draw(st.integers(0, tokens // 2))
+    ends = [*(record.start for record in document.records[1:]), len(document.text)][: len(document.records)]
+    for passage in split(document, "a", SplitSpec(tokens=tokens, overlap=overlap), words):
+        inside = [
+            record
+            for record, end in zip(document.records, ends, strict=True)
+            if record.start <= passage.start and passage.end <= end
+        ]
+        before_all = not document.records or passage.end <= document.records[0].start
+        assert bool(inside) != before_all
+        record = inside[0] if inside else Record("", 0)
+        assert passage.record == record.name
+        assert passage.attributes == {"file": "f", **record.metadata}
+        titles = [part for part in passage.heading.split(" > ") if part.startswith("t")]
+        assert titles == ([record.title] if inside else [])
+        above = [int(part[1:]) for part in passage.heading.split(" > ") if part.startswith("h")]
+        assert all(record.start <= start for start in above)
+
+
+@given(documents(), st.integers(16, 40))
+def test_blocks_that_fit_are_whole_in_a_passage(document, tokens) -> None:
+    passages = split(document, "a", SplitSpec(tokens=tokens, overlap=0), words)
+    table = TokenTable(document.text, words)
+    borders = [heading.start for heading in document.headings] + [record.start for record in document.records]
+    for block in document.blocks:
+        crossed = any(block.start < border < block.end for border in borders)
+        if crossed or table.count(block.start, block.end) > tokens:
+            continue
+        inner = document.text[block.start : block.end]
+        first = block.start + len(inner) - len(inner.lstrip())
+        last = block.start + len(inner.rstrip())
+        if first < last:
+            assert any(passage.start <= first and last <= passage.end for passage in passages)
+
+
+def test_records_are_split_alone_under_their_own_titles_and_headings() -> None:
+    one = "Alpha\n\n# Part\n\n" + " ".join(["one"] * 14)
+    two = "Beta\n\ntwo."
+    text = f"{one}\n\n{two}"
+    records = (Record("a", 0, "Alpha", {"year": 1}), Record("b", len(one) + 2, "Beta"))
+    heads = (Heading(1, "Part", 7, 14),)
+    document = Document(text, heads, records=records, metadata={"year": 0, "lang": "en"})
+    passages = split(document, "f.jsonl", SplitSpec(tokens=16, overlap=8), words)
+    assert [(passage.record, passage.heading) for passage in passages] == [
+        ("a", "Alpha"),  # its first text stands above the heading
+        ("a", "Alpha > Part"),
+        ("b", "Beta"),
+    ]
+    assert passages[-1].text == two
+    assert [dict(passage.attributes) for passage in passages[1:]] == [
+        {"year": 1, "lang": "en"},
+        {"year": 0, "lang": "en"},
+    ]
+
+
+CODE = "```py\nfirst = 1\n\nsecond = 2\n```"
+
+
+def test_code_is_not_cut_at_its_blank_lines_where_it_fits() -> None:
+    before = "Words before it, " + "more " * 4 + "here."
+    passages = markdown(f"{before}\n\n{CODE}\n\nAfter.\n", tokens=17)
+    assert [passage.text for passage in passages] == [before, f"{CODE}\n\nAfter."]
+    close = markdown(f"{before}\n{CODE}\n", tokens=16)  # no blank line before it
+    assert [passage.text for passage in close] == [before, CODE]
+
+
+def test_long_code_and_tables_are_cut_between_lines() -> None:
+    lines = [f"call(a{number}). Then b" for number in range(6)]
+    code = "```\n" + "\n".join(lines) + "\n```"
+    for passage in markdown(code):
+        assert set(passage.text.split("\n")) <= {"```", *lines}
+    rows = ["| a | b |", "|---|---|", *(f"| One. Two {number} | x |" for number in range(6))]
+    passages = markdown("\n".join(rows))
+    assert len(passages) > 2
+    for passage in passages:
+        assert set(passage.text.split("\n")) <= set(rows)
+
+
+def test_items_of_a_list_stay_whole_where_they_fit() -> None:
+    items = [f"- Item {number}. It has two sentences, both short." for number in range(3)]
+    assert [passage.text for passage in markdown("\n".join(items))] == items
+    nested = "- Outer one, long enough.\n  - Inner a. With two.\n  - Inner b. With two.\n  - Inner c. With two."
+    assert [passage.text.strip() for passage in markdown(nested)] == [
+        "- Outer one, long enough.\n  - Inner a. With two.",
+        "- Inner b. With two.\n  - Inner c. With two.",
+    ]
 
 
 def test_a_text_that_fits_is_one_passage() -> None:
