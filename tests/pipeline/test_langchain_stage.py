@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 
 from ragdecode.cli.check import command as check
+from ragdecode.errors import InputError
+from ragdecode.retrieval.langchain import as_retriever
 from tests.pipeline import tiny_app
 
 FACTS = ["The bridge of Tollin has 12 arches.", "The tower is 3.5 metres wide.", "The cheese of Morvan is blue."]
@@ -49,6 +53,19 @@ def test_a_later_stage_works_on_what_it_found(make) -> None:
     answer = make(retrieve=chain).ask("What is blue in Morvan?")
     assert len(answer.passages) == 1
     assert answer.passages[0].score < 0  # a log-probability
+
+
+def test_a_pipeline_is_a_retriever(make) -> None:
+    pipeline = make(retrieve=RETRIEVE)
+    retriever = as_retriever(pipeline)
+    documents = retriever.invoke("What is blue in Morvan?")
+    assert [document.page_content for document in documents] == [
+        passage.text for passage in pipeline.ask("What is blue in Morvan?").passages
+    ]
+    assert documents[0].metadata["year"] == 1889
+    assert asyncio.run(retriever.abatch(["What is blue in Morvan?"])) == [documents]
+    with pytest.raises(InputError, match="has no 'retrieve'"):
+        as_retriever(make()).invoke("What?")
 
 
 def test_it_is_checked_and_explained_without_langchain(app: Path) -> None:
