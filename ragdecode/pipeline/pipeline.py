@@ -281,18 +281,6 @@ class Pipeline:
             raise InputError(f"the pipeline {self.name} has no 'retrieve': it searches nothing")
         return self._source.run([(question, ()) for question in questions]).hits
 
-    def retrieve(self, questions: Sequence[str]) -> list[list[Hit]]:
-        """What the pipeline's ``retrieve`` finds for each question, best first; all are searched at once.
-
-        Raises:
-            InputError: The pipeline searches nothing, a question is empty, or weights are missing.
-            RunError: The index cannot be written or is damaged.
-        """
-        self._check_open()
-        if self._source.empty:
-            raise InputError(f"the pipeline {self.name} has no 'retrieve': it searches nothing")
-        return self._source.run([(question, ()) for question in questions]).hits
-
     def undrafted(self) -> Pipeline:
         """The same pipeline without drafters, over the same models and index; it is closed with this one."""
         twin = copy(self)
