@@ -113,8 +113,12 @@ class Extractor:
         except UnicodeEncodeError as error:
             half = f"its text is not valid Unicode: half a character, U+{ord(error.object[error.start]):04X}, in it"
             return Outcome(place, skipped_entry(Skipped(entry.source, half), entry.size, entry.mtime_ns))
-        counts = {"passages": len(passages), "tokens": sum(passage.tokens for passage in passages)}
-        return Outcome(place, entry.model_copy(update=counts), lines)
+        found = {
+            "passages": len(passages),
+            "tokens": sum(passage.tokens for passage in passages),
+            "flaws": tuple(f"{flaw.place}: {flaw.reason}" for flaw in document.problems),
+        }
+        return Outcome(place, entry.model_copy(update=found), lines)
 
 
 def skipped_entry(skipped: Skipped, size: int = 0, mtime_ns: int = 0) -> SkippedEntry:

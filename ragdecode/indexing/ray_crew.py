@@ -149,8 +149,9 @@ class RayCrew:
         try:
             parts = ray.put(self._parts)
         except Exception as error:  # pickling fails in many ways
+            why = str(error.__cause__ or error).strip().split("\n", 1)[0]
             raise InputError(
-                f"the tokenizer or the encoders cannot be sent to workers: {error}", hint="build without workers"
+                f"the tokenizer or the encoders cannot be sent to workers: {why}", hint="build without workers"
             ) from error
         remote = ray.remote(num_cpus=1, num_gpus=share)(_Remote)
         self._workers = [remote.remote(parts) for _ in range(self._count)]
