@@ -68,6 +68,6 @@ class DecomposeStage:
         found = distinct([part.strip() for part in parts if part.strip()], query.text)[: self.settings.most]
         if not found:
             return query
-        _log.info("decompose: %r is searched as %s too", query.text, found)
+        _log.debug("decompose: %r is searched as %s too", query.text, found)
         fresh = distinct(found, query.text, *query.variants)
         return replace(query, parts=(*query.parts, *found), variants=(*query.variants, *fresh))

@@ -94,5 +94,5 @@ class HydeStage:
 
     def _likened(self, query: Query, texts: Sequence[str]) -> Query:
         passages = tuple(dict.fromkeys(text for text in texts if text))
-        _log.info("hyde: %r is searched with %s", query.text, list(passages))
+        _log.debug("hyde: %r is searched with %s", query.text, list(passages))
         return replace(query, likenesses=(*query.likenesses, *passages))

@@ -68,5 +68,5 @@ class MultiQueryStage:
 
     def _varied(self, query: Query, text: str) -> Query:
         wordings = distinct(lines(text), query.text, *query.variants)[: self.settings.n]
-        _log.info("multi_query: %r is searched as %s too", query.text, wordings)
+        _log.debug("multi_query: %r is searched as %s too", query.text, wordings)
         return replace(query, variants=(*query.variants, *wordings))

@@ -71,9 +71,9 @@ class RewriteStage:
     def _rewritten(self, query: Query, text: str) -> Query:
         found = lines(text)[:1]
         if not found or not _sound(found[0], query):
-            _log.info("rewrite: %r stays; the model wrote %r", query.text, text)
+            _log.debug("rewrite: %r stays; the model wrote %r", query.text, text)
             return query
-        _log.info("rewrite: %r is searched as %r", query.text, found[0])
+        _log.debug("rewrite: %r is searched as %r", query.text, found[0])
         kept = distinct([query.text], found[0], *query.variants) if self.settings.keep else []
         return replace(query, text=found[0], variants=(*query.variants, *kept))
 

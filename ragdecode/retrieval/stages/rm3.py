@@ -91,7 +91,7 @@ class Rm3Stage:
             for word in dict.fromkeys([*own, *taken])
         }
         words = {word: value for word, value in mixed.items() if value > 0}
-        _log.info("rm3: %r is searched as %s", query.text, words)
+        _log.debug("rm3: %r is searched as %s", query.text, words)
         return replace(query, words={**query.words, self.settings.store: words})
 
     def _relevance(self, hits: Sequence[Hit], searcher: Words) -> dict[str, float]:
