@@ -51,12 +51,13 @@ class Bert:
             self._weights[name]
 
     @torch.inference_mode()
-    def __call__(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def __call__(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor | None = None) -> torch.Tensor:
         """Last hidden states.
 
         Args:
             ids: Token ids ``[B, L]``.
             mask: True at tokens, False at padding ``[B, L]``.
+            positions: Position of each token in the table, fractions between two; 0, 1, ... if left out ``[B, L]``.
 
         Returns:
             ``[B, L, H]``.
@@ -64,13 +65,23 @@ class Bert:
         states = (
             functional.embedding(ids, self._weights["embeddings.word_embeddings.weight"])
             + self._weights["embeddings.token_type_embeddings.weight"][0]
-            + self._weights["embeddings.position_embeddings.weight"][: ids.shape[1]]
+            + self._placed(ids.shape[1], positions)
         )  # [B, L, H]
         states = self._norm(states, "embeddings.LayerNorm")
         visible = None if bool(mask.all()) else mask[:, None, None, :]  # [B, 1, 1, L]
         for layer in self._layers:
             states = self._layer(states, visible, layer)
         return states
+
+    def _placed(self, length: int, positions: torch.Tensor | None) -> torch.Tensor:
+        """Embeddings of positions ``[L, H]`` or ``[B, L, H]``."""
+        table = self._weights["embeddings.position_embeddings.weight"]
+        if positions is None:
+            return table[:length]
+        low = positions.floor()
+        part = (positions - low).to(table.dtype).unsqueeze(-1)
+        first = low.long()
+        return torch.lerp(table[first], table[(first + 1).clamp(max=len(table) - 1)], part)
 
     def _layer(self, states: torch.Tensor, visible: torch.Tensor | None, layer: str) -> torch.Tensor:
         batch, length, hidden = states.shape

@@ -34,13 +34,8 @@ class PaddedInputs:
     """Makes batches with the special tokens that a model was trained with, cut at ``max_tokens``."""
 
     def __init__(self, tokenizer: Tokenizer, max_tokens: int) -> None:
-        from tokenizers import Tokenizer as Fast
-
-        fast: tokenizers.Tokenizer = Fast.from_str(tokenizer.fast.to_str())
-        fast.enable_truncation(max_tokens)
-        # untrusted text must not write the tokens that separate its segments
-        fast.encode_special_tokens = True
-        self._fast = fast
+        self._fast = free_of_specials(tokenizer)
+        self._fast.enable_truncation(max_tokens)
         pad = tokenizer.named_tokens.get("pad_token", "")
         self._pad = tokenizer.special_tokens.get(pad, 0)
 
@@ -63,3 +58,24 @@ class PaddedInputs:
                 types[row, :count] = torch.tensor(encoding.type_ids)
                 mask[row, :count] = True
             yield Batch(places, ids, types, mask)
+
+    def pad(self, rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Ids that are at hand already as ``[B, L]``, and where there are tokens."""
+        import torch
+
+        length = max(map(len, rows))
+        ids = torch.full((len(rows), length), self._pad, dtype=torch.long)
+        mask = torch.zeros_like(ids, dtype=torch.bool)
+        for at, row in enumerate(rows):
+            ids[at, : len(row)] = torch.tensor(row)
+            mask[at, : len(row)] = True
+        return ids, mask
+
+
+def free_of_specials(tokenizer: Tokenizer) -> tokenizers.Tokenizer:
+    """A copy for untrusted text, which must not write the tokens that separate its segments."""
+    from tokenizers import Tokenizer as Fast
+
+    fast: tokenizers.Tokenizer = Fast.from_str(tokenizer.fast.to_str())
+    fast.encode_special_tokens = True
+    return fast
