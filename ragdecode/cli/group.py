@@ -17,7 +17,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "explain": ("ragdecode.cli.explain", "Print the resolved pipeline and what a step costs."),
     "schema": ("ragdecode.cli.schema", "Print the JSON Schema of the YAML language."),
     "list": ("ragdecode.cli.list", "List pipelines, models, parts, ..."),
-    "index": ("ragdecode.cli.index", "Build, look into and verify indexes."),
+    "index": ("ragdecode.cli.index", "Build, look into, search and verify indexes."),
     "models": ("ragdecode.cli.models", "List, fetch and remove model weights."),
     "decode": ("ragdecode.cli.decode", "Decode a file of requests, without retrieval."),
     "bench": ("ragdecode.cli.bench", "Measure a pipeline against others."),
