@@ -1,4 +1,4 @@
-"""First stage: the index's BM25 store."""
+"""First stage: a store of words."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from ragdecode.spec.settings import Settings
 
 
 class Bm25StageSettings(Settings):
-    """How many passages."""
+    """How many passages, from which store."""
 
     top_k: int = Field(default=8, ge=1)
     """Passages to find."""
+    store: str = "bm25"
+    """Store of the index that is searched."""
 
 
 @register("retriever", "bm25", Bm25StageSettings)
@@ -25,12 +27,16 @@ class Bm25Stage:
     """Finds passages by shared words."""
 
     role: Role = "find"
-    stores = ("bm25",)
     needs_model = False
 
     def __init__(self, settings: Bm25StageSettings) -> None:
         self.settings = settings
 
+    @property
+    def stores(self) -> tuple[str, ...]:
+        """The one store."""
+        return (self.settings.store,)
+
     def find(self, queries: Sequence[Query], context: RetrievalContext) -> list[list[Hit]]:
         """The best passages of the store."""
-        return context.search("bm25", queries, self.settings.top_k)
+        return context.search(self.settings.store, queries, self.settings.top_k)
