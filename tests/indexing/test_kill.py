@@ -102,3 +102,61 @@ def test_the_old_index_answers_after_a_kill_and_the_next_build_is_whole(
     assert index.manifest.data == opened(tmp_path / "fresh").manifest.data
     assert index.verify() == []
     assert sorted(path.name for path in target.iterdir()) == sorted([".lock", index.manifest.folder, "manifest.json"])
+
+
+RANDOM = """
+import multiprocessing, os, random, signal, sys, time
+from pathlib import Path
+from tests.indexing import doubles
+
+class Slow(doubles.HashedWords):
+    def encode(self, texts, **role):
+        time.sleep(0.002 * len(texts))
+        return super().encode(texts, **role)
+
+def build(root, target):
+    doubles.build(doubles.index_spec(root), target, Slow())
+
+if __name__ == "__main__":
+    root, base, chance = Path(sys.argv[1]), Path(sys.argv[2]), random.Random(5)
+    spec = doubles.index_spec(root)
+    old = doubles.answers(doubles.opened(base / "index", spec))
+    # one thread, and all packages loaded: children begin at once
+    processes = multiprocessing.get_context("fork")
+    started = time.monotonic()
+    whole = processes.Process(target=build, args=(root, base / "unbroken"))
+    whole.start()
+    whole.join()
+    seconds = time.monotonic() - started
+    new = doubles.answers(doubles.opened(base / "unbroken", spec))
+    kills = 0
+    for _ in range(int(sys.argv[3])):
+        process = processes.Process(target=build, args=(root, base / "index"))
+        process.start()
+        process.join(chance.uniform(0, seconds / 3))
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        kills += process.exitcode == -9
+        index = doubles.opened(base / "index", spec)
+        assert index.verify() == []
+        assert doubles.answers(index) in (old, new)
+    print(kills)
+"""
+
+
+def test_kills_at_random_moments(tmp_path: Path) -> None:
+    root = tmp_path / "docs"
+    texts = {f"{number}.txt": f"text {number} of {'blue sea and sky ' * (number % 17)}" for number in range(300)}
+    put(root, {name: texts[name] for name in list(texts)[:50]})
+    spec = index_spec(root)
+    build(spec, tmp_path / "index")
+    build(spec, tmp_path / "unbroken")
+    put(root, texts)
+    command = [sys.executable, "-c", RANDOM, str(root), str(tmp_path), "12"]
+    ran = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert int(ran.stdout) > 0
+    report = build(spec, tmp_path / "index")
+    fresh = opened(tmp_path / "unbroken", spec)
+    assert opened(tmp_path / "index", spec).manifest.data == fresh.manifest.data, "byte for byte"
+    assert not report.built or report.resumed > 0
