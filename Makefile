@@ -5,12 +5,15 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PROMPTS ?= benchmarks/prompts
 BENCH_FLAGS ?=
+# of `make retrieval`: the data sets, and a folder that keeps indexes and answers from run to run
+DATA ?= ../shared/data
+WORK ?= build/retrieval
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench docs clean env weights
+.PHONY: help demo test check bench retrieval docs clean env weights
 
 help:  ## Show what can be made
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
 
 demo: weights  ## From a fresh clone to an answer with its sources, then evidence against belief
 	@bash scripts/demo.sh $(BIN)
@@ -26,6 +29,11 @@ check: env  ## Static checks: format, lint, types, import contracts
 
 bench: weights  ## Compare decoding speed with plain generation on the benchmark prompts
 	@bash benchmarks/run.sh $(BIN) $(PROMPTS) $(BENCH_FLAGS)
+
+retrieval: weights  ## Measure retrieval on judged sets, and answers by amount of evidence (long; resumes)
+	$(BIN)/python benchmarks/retrieval_quality.py --data $(DATA) --work $(WORK)
+	$(BIN)/python benchmarks/evidence_sweep.py --data $(DATA) --work $(WORK)
+	$(BIN)/python benchmarks/evidence_report.py $(WORK) --images $(WORK)
 
 docs: weights  ## Check the guides: links, YAML blocks, the README's code
 	$(BIN)/pytest -q tests/docs
