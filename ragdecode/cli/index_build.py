@@ -135,12 +135,10 @@ class _Run:
 
     def announce(self, inventory: Inventory, expected: Estimate | None) -> None:
         """Say what lies in the corpus, before it is read."""
-        from ragdecode.cli.index_view import estimate_lines
-
         self.inventory, self.expected = inventory, expected
         self.progress.close()
         if expected is not None:
-            for line in estimate_lines(expected):
+            for line in expected.lines():
                 click.echo(f"  {line}", err=True)
 
     def show(self, outcome: BuildReport | None, as_json: bool) -> None:

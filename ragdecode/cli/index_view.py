@@ -18,29 +18,6 @@ if TYPE_CHECKING:
 _SKIPPED, _KINDS = 50, 8
 
 
-def estimate_lines(expected: Estimate) -> Iterator[str]:
-    """What a build will take."""
-    from ragdecode.indexing.estimate import MANY
-    from ragdecode.indexing.report import counted, in_bytes
-
-    size = f"{counted(expected.files, 'file')}, {in_bytes(expected.bytes)}"
-    if expected.new_files < expected.files:
-        size += f"; to read: {counted(expected.new_files, 'file')}, {in_bytes(expected.new_bytes)}"
-    yield size
-    free = "" if expected.free is None else f" ({in_bytes(expected.free)} free)"
-    yield (
-        f"expected: about {counted(expected.passages, 'passage')}, {in_bytes(expected.disk)} on disk{free}, "
-        f"{in_bytes(expected.memory)} of memory beside the models"
-    )
-    if expected.encode_seconds is not None:
-        time = duration(expected.encode_seconds)
-        yield f"expected: about {time} to encode {counted(expected.encoded, 'text')}"
-    elif expected.encoded > MANY:
-        yield f"expected: {counted(expected.encoded, 'text')} to encode"
-    if not expected.fits:
-        yield "warning: that is more than is free; a build that finds the disk full stops, and the old index stays"
-
-
 def left_out_lines(inventory: Inventory) -> Iterator[str]:
     """What the corpus does not ask for, by kind."""
     from ragdecode.documents.walk import EXCLUDED, HIDDEN, NOT_INCLUDED
@@ -73,14 +50,6 @@ def left_out_counts(inventory: Inventory) -> dict[str, dict[str, int]]:
 def estimate_object(expected: Estimate | None) -> dict[str, Any] | None:
     """An estimate for programs; None if there is nothing to do."""
     return None if expected is None else {**asdict(expected), "fits": expected.fits}
-
-
-def duration(seconds: float) -> str:
-    """A time for people: ``40 s``, ``12 min``, ``3 h 20 min``."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def shown(name: str) -> str:

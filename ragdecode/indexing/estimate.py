@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import shutil
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from ragdecode.documents.inventory import Inventory
 from ragdecode.indexing.manifest import Manifest
+from ragdecode.indexing.report import counted, in_bytes
 from ragdecode.indexing.store import Encoder, Encoders, Need, Store
 from ragdecode.spec.index import IndexSpec
 from ragdecode.spec.model import ModelSpec
@@ -22,8 +24,12 @@ _CHARACTERS = {".pdf": 0.1, ".docx": 0.5, ".html": 0.9, ".htm": 0.9, ".xhtml": 0
 _TOKEN, _FILLED = 3.5, 0.83
 #: bytes of a passage on disk beside its text; of a file in the manifest; of a file in memory while it is built
 _PASSAGE_BYTES, _FILE_BYTES, _FILE_MEMORY = 260, 230, 1700
+#: bytes of a file in the journal of what has been read
+_JOURNAL_BYTES = 350
 #: texts to encode above which the encoder is timed, and how many it is timed with
 MANY, _SAMPLE = 2000, 16
+#: from here on a build is long
+_LONG_FILES, _LONG_BYTES, _LONG_SECONDS = 10_000, 20_000_000, 60.0
 #: what an encoder is timed with
 _WORDS = "the time that it takes to read a passage depends on how many words there are in it "
 
@@ -40,6 +46,7 @@ class Estimate:
         passages: Passages in the index.
         new_passages: Passages of the files that must be read.
         disk: Bytes that the new index takes on disk.
+        room: Bytes that the build takes on disk while it runs: the index, and what has been read, once more.
         memory: Bytes of memory that the build takes beside the models.
         encoded: Texts that encoders must turn into vectors.
         encode_seconds: How long that takes; None if there are too few texts to be worth timing.
@@ -53,6 +60,7 @@ class Estimate:
     passages: int
     new_passages: int
     disk: int
+    room: int
     memory: int
     encoded: int = 0
     encode_seconds: float | None = None
@@ -61,7 +69,30 @@ class Estimate:
     @property
     def fits(self) -> bool:
         """Whether there seems to be room for the index, beside the one that it replaces."""
-        return self.free is None or self.disk <= self.free
+        return self.free is None or self.room <= self.free
+
+    @property
+    def long(self) -> bool:
+        """Whether the build may take more than a minute: many files, much text, or slow encoders."""
+        return (
+            self.new_files > _LONG_FILES or self.new_bytes > _LONG_BYTES or (self.encode_seconds or 0) > _LONG_SECONDS
+        )
+
+    def lines(self) -> Iterator[str]:
+        """The same for people."""
+        size = f"{counted(self.files, 'file')}, {in_bytes(self.bytes)}"
+        if self.new_files < self.files:
+            size += f"; to read: {counted(self.new_files, 'file')}, {in_bytes(self.new_bytes)}"
+        yield size
+        free = "" if self.free is None else f" ({in_bytes(self.free)} free)"
+        yield (
+            f"expected: about {counted(self.passages, 'passage')}, {in_bytes(self.disk)} on disk, "
+            f"{in_bytes(self.room)} while it is built{free}, {in_bytes(self.memory)} of memory beside the models"
+        )
+        if self.encode_seconds is not None:
+            yield f"expected: about {duration(self.encode_seconds)} to encode {counted(self.encoded, 'text')}"
+        if not self.fits:
+            yield "warning: that is more than is free; a build that finds the disk full stops, and the old index stays"
 
 
 def estimate(spec: IndexSpec, inventory: Inventory, old: Manifest | None, target: Path, encoders: Encoders) -> Estimate:
@@ -94,7 +125,7 @@ def estimate(spec: IndexSpec, inventory: Inventory, old: Manifest | None, target
         new.add(*amount)
         new.size += size
     needs, seconds = _needs(spec, old, all_, new, encoders)
-    text = int(all_.characters) + _PASSAGE_BYTES * all_.passages
+    disk = all_.text + _FILE_BYTES * all_.files + sum(need.disk for need in needs)
     return Estimate(
         files=all_.files,
         bytes=all_.size,
@@ -102,7 +133,8 @@ def estimate(spec: IndexSpec, inventory: Inventory, old: Manifest | None, target
         new_bytes=new.size,
         passages=all_.passages,
         new_passages=new.passages,
-        disk=text + _FILE_BYTES * all_.files + sum(need.disk for need in needs),
+        disk=disk,
+        room=disk + new.text + _JOURNAL_BYTES * new.files,
         memory=_FILE_MEMORY * all_.files
         + max((need.memory for need in needs), default=0),  # stores are built one by one
         encoded=sum(need.encoded for need in needs),
@@ -119,6 +151,11 @@ class _Amount:
         self.size = 0
         self.passages = 0
         self.characters = 0.0
+
+    @property
+    def text(self) -> int:
+        """Bytes of the passages on disk."""
+        return int(self.characters) + _PASSAGE_BYTES * self.passages
 
     def add(self, passages: int, characters: float) -> None:
         self.files += 1
@@ -158,6 +195,14 @@ def _seconds_each(encoder: Encoder, characters: float) -> float:
     started = time.perf_counter()
     encoder.encode([text] * _SAMPLE)
     return (time.perf_counter() - started) / _SAMPLE
+
+
+def duration(seconds: float) -> str:
+    """A time for people: ``40 s``, ``12 min``, ``3 h 20 min``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def _free(target: Path) -> int | None:

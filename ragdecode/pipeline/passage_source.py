@@ -22,6 +22,8 @@ from ragdecode.spec.index import IndexSpec
 from ragdecode.spec.load import LoadedPipeline
 
 if TYPE_CHECKING:
+    from ragdecode.documents.inventory import Inventory
+    from ragdecode.indexing.estimate import Estimate
     from ragdecode.indexing.hit import Hit
     from ragdecode.indexing.index import Index
     from ragdecode.indexing.models import IndexModels
@@ -178,6 +180,7 @@ class PassageSource:
             tokenizer_fingerprint=models.tokenizer_fingerprint,
             encoders=models.encoder,
             progress=self._progress,
+            announce=_announce,
         )
         if report.reason:
             _log.warning("index %s was built anew: %s", path, report.reason)
@@ -220,6 +223,12 @@ def _searched(question: str, query: Query) -> tuple[str, ...]:
     other = [f"the question was searched as {query.text!r}"] if query.text != question else []
     more = [f"searched beside it: {', '.join(map(repr, query.variants))}"] if query.variants else []
     return (*other, *more)
+
+
+def _announce(inventory: Inventory, expected: Estimate | None) -> None:
+    if expected is not None and expected.long:
+        for line in expected.lines():
+            _log.info("index: %s", line)
 
 
 def _roles(history: Sequence[Turn]) -> list[tuple[str, str]]:

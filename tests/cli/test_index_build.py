@@ -106,7 +106,7 @@ def test_builds_are_announced_before_anything_is_read(index: Commands, monkeypat
         return []
 
     monkeypatch.setattr("ragdecode.indexing.models.IndexModels.token_offsets", staticmethod(offsets))
-    monkeypatch.setattr("ragdecode.cli.index_view.estimate_lines", lines)
+    monkeypatch.setattr(Estimate, "lines", lines)
     assert index("build", "qa").code == 0
     assert told[:2] == ["announced", "read"]
     assert told.count("announced") == 1
@@ -235,3 +235,20 @@ def test_a_full_disk_keeps_the_old_report(index: Commands, monkeypatch: pytest.M
     with pytest.raises(Exception, match="the disk is full"):
         report.write_empty(scan(spec.corpus), [Skipped("a", "b")])
     assert Path("report.jsonl").read_text() == "old\n"
+
+
+def test_questions_announce_long_builds_only(
+    index: Commands, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from ragdecode.pipeline.pipeline import Pipeline
+
+    caplog.set_level("INFO", "ragdecode")
+    with Pipeline.load("qa") as pipeline:
+        pipeline._source.open()
+    assert "expected" not in caplog.text
+    monkeypatch.setattr("ragdecode.indexing.estimate._LONG_FILES", 0)
+    Path("docs/new.md").write_text("New.")
+    with Pipeline.load("qa") as pipeline:
+        pipeline._source.open()
+    assert "index: 5 files, " in caplog.text
+    assert "index: expected: about 5 passages, " in caplog.text

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from ragdecode.documents.inventory import scan
 from ragdecode.documents.reader import readers_by_suffix
 from ragdecode.indexing import manifest as manifests
-from ragdecode.indexing.estimate import Estimate, estimate
+from ragdecode.indexing.estimate import Estimate, duration, estimate
 from ragdecode.spec.model import ModelSpec
 from tests.indexing.doubles import ENCODER, HashedWords, build, index_spec, put
 
@@ -54,7 +55,7 @@ def test_a_small_corpus_is_told_without_timing_anything(tmp_path: Path) -> None:
     assert (told.files, told.bytes, told.new_files, told.new_bytes) == (4, sum(sizes), 4, sum(sizes))
     assert (told.passages, told.encoded) == (4, 4)
     assert (told.encode_seconds, encoder.batches) == (None, [])
-    assert told.disk > 4 * 384 * 4
+    assert 4 * 384 * 4 < told.disk < told.room
     assert told.free is not None
     assert told.free > 0
 
@@ -123,3 +124,38 @@ def test_text_in_a_byte_is_as_measured(suffix: str, share: float) -> None:
     files = sorted(CORPUS.rglob(f"*{suffix}"))[:12]
     raw = sum(path.stat().st_size for path in files)
     assert math.isclose(sum(len(reader.read(path.read_bytes()).text) for path in files) / raw, share, abs_tol=0.1)
+
+
+def test_what_people_are_told() -> None:
+    small = Estimate(
+        files=1,
+        bytes=1200,
+        new_files=1,
+        new_bytes=1200,
+        passages=1,
+        new_passages=1,
+        disk=900,
+        room=1500,
+        memory=2_500_000,
+    )
+    assert list(small.lines()) == [
+        "1 file, 1.2 kB",
+        "expected: about 1 passage, 900 bytes on disk, 1.5 kB while it is built, 2.5 MB of memory beside the models",
+    ]
+    assert not small.long
+    large = replace(small, files=2_000_000, new_files=1_999_999, encoded=3_000_000, encode_seconds=7600.0, free=1400)
+    assert list(large.lines()) == [
+        "2,000,000 files, 1.2 kB; to read: 1,999,999 files, 1.2 kB",
+        "expected: about 1 passage, 900 bytes on disk, 1.5 kB while it is built (1.4 kB free), 2.5 MB of memory beside "
+        "the models",
+        "expected: about 2 h 7 min to encode 3,000,000 texts",
+        "warning: that is more than is free; a build that finds the disk full stops, and the old index stays",
+    ]
+    assert large.long
+    assert [duration(seconds) for seconds in (0.4, 89, 90, 5340, 5400)] == [
+        "0 s",
+        "89 s",
+        "2 min",
+        "89 min",
+        "1 h 30 min",
+    ]
