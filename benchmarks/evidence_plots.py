@@ -49,6 +49,7 @@ def finish(axes: Any, title: str, label: str, counts: Sequence[int]) -> None:
     """Scale, names and legend."""
     axes.set_xscale("log")
     axes.set_xticks(counts, [str(k) for k in counts])
+    axes.set_xlim(0.88 * counts[0], counts[-1] / 0.88)
     axes.minorticks_off()
     axes.set_ylim(bottom=0)
     axes.set_xlabel("passages shown (k)")

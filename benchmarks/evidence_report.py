@@ -31,6 +31,7 @@ def summary(recall: Rows, answers: Rows) -> dict[str, Any]:
     own = {name: recall_points([row for row in recall if name in ("all", row["set"])]) for name in sets}
     return {
         "recall": {name: [_point(one) for one in found if one.slice == "all"] for name, found in own.items()},
+        "hybrid_more": {name: _more([row for row in recall if name in ("all", row["set"])]) for name in sets},
         "questions": len({row["question"] for row in answers}),
         "prompt_tokens": {
             k: mean([row["prompt_tokens"] for row in answers if row["retriever"] in RETRIEVERS and row["k"] == k])
@@ -38,6 +39,22 @@ def summary(recall: Rows, answers: Rows) -> dict[str, Any]:
         },
         "metrics": {metric: _quality(graded(answers, metric), counts(answers)) for metric in METRICS},
     }
+
+
+def _more(recall: Rows) -> list[dict[str, Any]]:
+    """Recall of hybrid less that of another retriever, question by question."""
+    values = {(row["question"], row["retriever"], row["k"]): row["recall"] for row in recall}
+    questions = dict.fromkeys(row["question"] for row in recall)
+    return [
+        {
+            "other": other,
+            "k": k,
+            **asdict(interval([values[item, "hybrid", k] - values[item, other, k] for item in questions])),
+        }
+        for other in RETRIEVERS
+        if other != "hybrid"
+        for k in sorted({row["k"] for row in recall})
+    ]
 
 
 def _quality(scores: Sequence[GradedAnswer], tried: Sequence[int]) -> dict[str, Any]:
@@ -69,6 +86,16 @@ def markdown(found: Mapping[str, Any]) -> str:
             rows.append([label, retriever, *(f"{one['mean']:.3f}" for one in some)])
     tried = sorted({one["k"] for one in found["recall"]["all"]})
     parts = ["Recall of gold passages", table(["questions", "retriever", *(f"k={k}" for k in tried)], rows)]
+    rows = [
+        [
+            name if other == RETRIEVERS[0] else "",
+            other,
+            *(spread(one, sign=True) for one in own if one["other"] == other),
+        ]
+        for name, own in found["hybrid_more"].items()
+        for other in dict.fromkeys(one["other"] for one in own)
+    ]
+    parts += ["Recall of hybrid less", table(["questions", "retriever", *(f"k={k}" for k in tried)], rows)]
     tokens = ", ".join(f"{k}: {count:.0f}" for k, count in found["prompt_tokens"].items())
     parts.append(f"Mean prompt tokens by k: {tokens}")
     for metric, values in found["metrics"].items():
