@@ -195,6 +195,7 @@ class _Build:
         collector = Collector(earlier, Pool(working))
         for done in collector.collect(chain(found, loaded(self.spec.corpus.loaders)), crew):
             self.progress("read", done, max(done, len(found)))
+        self.progress("read", len(found), len(found))
         files = collector.files
         passages = sum(entry.passages for entry in files)
         if not passages:

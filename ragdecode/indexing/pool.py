@@ -43,12 +43,12 @@ class Pool:
         self._end = 0
         self.files: dict[str, tuple[FileEntry, Stretch]] = {}
         self.skipped: dict[str, SkippedEntry] = {}
-        for raw in working.of("skipped"):
+        for raw in working.take("skipped"):
             entry = SkippedEntry.model_validate(raw)
             self.skipped[entry.source] = entry
         working.pool.touch()
         with working.pool.open("r+b") as stream:
-            for raw in working.of("file"):
+            for raw in working.take("file"):
                 stream.seek(raw["start"])
                 lines = stream.read(raw["size"])
                 if len(lines) == raw["size"] and zlib.crc32(lines) == raw["crc"]:

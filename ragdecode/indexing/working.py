@@ -29,7 +29,7 @@ class Working:
 
     Attributes:
         path: The working folder.
-        records: Lines of the journal when it was opened.
+        records: Lines of the journal when it was opened, those taken left out.
     """
 
     def __init__(self, target: Path, key: str, *, anew: bool) -> None:
@@ -62,6 +62,12 @@ class Working:
     def of(self, kind: str) -> list[Any]:
         """What lines of a kind said when the folder was opened."""
         return [record[kind] for record in self.records if kind in record]
+
+    def take(self, kind: str) -> list[Any]:
+        """As `of`, and forget them: there may be one for each of a million files."""
+        taken = self.of(kind)
+        self.records = [record for record in self.records if kind not in record]
+        return taken
 
     def place(self, target: Path, name: str) -> None:
         """Move the data folder to its place beside the manifest."""
