@@ -178,7 +178,8 @@ def _told(address: MilvusAddress) -> Iterator[None]:
     try:
         yield
     except MilvusException as error:
-        raise _explained(address, error.code, error.message) from error
+        cause = f": {_detail(error.__cause__)}" if isinstance(error.__cause__, grpc.RpcError) else ""
+        raise _explained(address, error.code, f"{error.message}{cause}") from error
     except grpc.RpcError as error:
         raise _explained(address, None, _detail(error)) from error
     except lite as error:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,61 +12,12 @@ import numpy as np
 import pytest
 import rank_bm25
 
-from ragdecode.errors import RunError
-from ragdecode.indexing import milvus_collection
 from ragdecode.indexing.index import Index
 from ragdecode.indexing.store import Probe, Words
-from ragdecode.indexing.stores.milvus import MilvusSettings
-from ragdecode.indexing.stores.milvus_bm25 import MilvusBm25Settings
-from ragdecode.spec.secret import Secret
 from tests.indexing.doubles import ENCODER, HashedWords, build, index_spec, opened, put
+from tests.indexing.milvus_files import collections, corpus, dense, released, words
 
-pymilvus = pytest.importorskip("pymilvus", reason="needs the extra milvus")
-pytest.importorskip("milvus_lite", reason="needs the extra milvus")
-
-WORDS = re.findall(r"\w+", "apple pear plum sea sky cloud rain tree red green blue salt wind stone river moon star")
-
-
-@pytest.fixture(autouse=True)
-def released() -> Iterator[None]:
-    """What a test has opened is closed when it forgets it; a file that is still held is a failure of the test."""
-    yield
-    from milvus_lite.server_manager import server_manager_instance
-
-    held = list(server_manager_instance._servers)
-    server_manager_instance.release_all()
-    assert not held
-
-
-def corpus(folder: Path, count: int = 60) -> list[str]:
-    """Files of random words, repeated by Zipf's law."""
-    random = np.random.default_rng(0)
-    chances = 1 / np.arange(1, len(WORDS) + 1)
-    texts = [
-        " ".join(random.choice(WORDS, size=random.integers(3, 15), p=chances / chances.sum())) + "\n"
-        for _ in range(count)
-    ]
-    put(folder, {f"{number:03}.txt": text for number, text in enumerate(texts)})
-    return texts
-
-
-def dense(folder: Path, **settings: Any) -> dict[str, Any]:
-    return {"milvus": {"uri": str(folder / "m.db"), "encoder": ENCODER, **settings}}
-
-
-def words(folder: Path, **settings: Any) -> dict[str, Any]:
-    return {"milvus_bm25": {"uri": str(folder / "m.db"), **settings}}
-
-
-def collections(folder: Path) -> list[str]:
-    client = pymilvus.MilvusClient(str(folder / "m.db"))
-    try:
-        return sorted(client.list_collections())
-    finally:
-        client.close()
-        from milvus_lite.server_manager import server_manager_instance
-
-        server_manager_instance.release_server(str(folder / "m.db"))
+__all__ = ["released"]
 
 
 def rows(index: Index, store: str, query: str | Probe, k: int) -> list[tuple[int, float]]:
@@ -236,107 +185,7 @@ def test_the_content_of_an_index_is_the_same_wherever_its_collections_are(tmp_pa
     assert build(spec, tmp_path / "one").content == build(spec, tmp_path / "two").content
 
 
-def test_a_collection_that_is_gone_is_told(tmp_path: Path) -> None:
-    put(tmp_path / "docs")
-    spec = index_spec(tmp_path / "docs", [dense(tmp_path)])
-    build(spec, tmp_path / "index")
-    (name,) = collections(tmp_path)
-    index = opened(tmp_path / "index")
-    index.search("milvus", ["sea"], 1)
-    client = pymilvus.MilvusClient(str(tmp_path / "m.db"))
-    client.drop_collection(name)
-    client.close()
-    with pytest.raises(RunError, match="gone") as caught:
-        index.search("milvus", ["sea"], 1)
-    assert "--force" in str(caught.value.hint)
-    del index, caught
-    with pytest.raises(RunError, match=f"has no collection {name!r}"):
-        opened(tmp_path / "index").search("milvus", ["sea"], 1)
-    build(spec, tmp_path / "index", force=True)
-    assert opened(tmp_path / "index").search("milvus", ["blue sea"], 1)[0][0].passage.source == "sea.html"
-
-
 def test_a_corpus_without_words_has_no_hits(tmp_path: Path) -> None:
     put(tmp_path / "docs", {"marks.txt": "... !!! ???\n"})
     build(index_spec(tmp_path / "docs", [words(tmp_path)]), tmp_path / "index")
     assert opened(tmp_path / "index").search("milvus_bm25", ["sea"], 3) == [[]]
-
-
-HOLDING = """
-import sys, pymilvus
-client = pymilvus.MilvusClient(sys.argv[1])
-print("held", flush=True)
-sys.stdin.read()
-"""
-
-
-def test_a_file_of_another_process_is_told(tmp_path: Path) -> None:
-    put(tmp_path / "docs")
-    holder = subprocess.Popen(
-        [sys.executable, "-c", HOLDING, str(tmp_path / "m.db")],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert holder.stdin
-    assert holder.stdout
-    try:
-        assert holder.stdout.readline() == "held\n"
-        with pytest.raises(RunError, match="held by another process"):
-            build(index_spec(tmp_path / "docs", [dense(tmp_path)]), tmp_path / "index")
-    finally:
-        holder.stdin.close()
-        holder.stdout.close()
-        holder.wait()
-    assert build(index_spec(tmp_path / "docs", [dense(tmp_path)]), tmp_path / "index").built
-
-
-def test_a_server_that_is_not_there_is_told(tmp_path: Path) -> None:
-    put(tmp_path / "docs")
-    store = {"milvus": {"uri": "http://127.0.0.1:1", "encoder": ENCODER, "timeout": 1}}
-    with pytest.raises(RunError, match=r"http://127\.0\.0\.1:1 cannot be reached"):
-        build(index_spec(tmp_path / "docs", [store]), tmp_path / "index")
-    assert not (tmp_path / "index" / "manifest.json").exists()
-
-
-def test_a_token_is_never_written_and_comes_from_the_spec_or_the_environment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tokens = []
-    opening = milvus_collection.connect
-    monkeypatch.setattr(
-        milvus_collection, "connect", lambda to: tokens.append(to.token.get_secret_value()) or opening(to)
-    )
-    put(tmp_path / "docs")
-    spec = index_spec(tmp_path / "docs", [dense(tmp_path, token=Secret("root:s3cret", "${ENV:RAGDECODE_TEST_TOKEN}"))])
-    build(spec, tmp_path / "index")
-    opened(tmp_path / "index", spec).search("milvus", ["sea"], 1)
-    files = [path for path in (tmp_path / "index").rglob("*") if path.is_file()]
-    assert len(files) > 3
-    assert not [path for path in files if b"s3cret" in path.read_bytes()]
-    monkeypatch.setenv("RAGDECODE_TEST_TOKEN", "root:n3w")
-    opened(tmp_path / "index").search("milvus", ["sea"], 1)
-    assert tokens == ["root:s3cret", "root:s3cret", "root:n3w"]
-
-
-@pytest.mark.parametrize(
-    ("uri", "message"),
-    [
-        ("data/milvus", "a file whose name ends in .db"),
-        ("ftp://host", "its scheme is one of http"),
-        ("http://", "expected an address"),
-        ("http://root:Milvus@host:19530", "as token"),
-    ],
-)
-def test_wrong_addresses_are_refused(uri: str, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        MilvusBm25Settings(uri=uri)
-
-
-def test_wrong_settings_are_refused() -> None:
-    with pytest.raises(ValueError, match="of kind causal"):
-        MilvusSettings(uri="x.db", encoder={**ENCODER, "kind": "causal"})  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="delta has no place in variant lucene"):
-        MilvusBm25Settings(uri="x.db", variant="lucene", delta=0.5)
-    with pytest.raises(ValueError, match="stemmer"):
-        MilvusBm25Settings(uri="x.db", stemmer="klingon")
