@@ -95,10 +95,10 @@ def plot_answers(rows: Rows, folder: Path) -> None:
 
 
 def plot_slices(rows: Rows, folder: Path) -> None:
-    """Quality where a gold passage is among the k, and where none is."""
+    """Quality where the gold passages are among the k, and where one is missing."""
     figure, panels = plt.subplots(1, 2, figsize=(2 * SIZE[0], SIZE[1]), sharey=True)
     found = points(graded(rows, "contains"))
-    titles = {"found": "questions with a gold passage among the k", "missed": "questions without one"}
+    titles = {"found": "all gold passages are among the k", "missed": "a gold passage is missing"}
     for axes, (chosen, title) in zip(panels, titles.items(), strict=True):
         curves(axes, found, chosen, counted=True)
         _levels(axes, found)

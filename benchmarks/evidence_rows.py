@@ -49,7 +49,7 @@ def graded(rows: Rows, metric: str) -> list[GradedAnswer]:
     """Answers with their scores."""
     score = METRICS[metric]
     return [
-        GradedAnswer(row["question"], row["retriever"], row["k"], row["gold_found"], grade)
+        GradedAnswer(row["question"], row["retriever"], row["k"], row["gold_found"] == row["gold"], grade)
         for row in rows
         for grade in [score(row["answer"], row["golden_answers"])]
     ]
@@ -57,7 +57,7 @@ def graded(rows: Rows, metric: str) -> list[GradedAnswer]:
 
 def recall_points(rows: Rows) -> list[Point]:
     """Mean recall of gold passages by retriever and k."""
-    return points(GradedAnswer(row["question"], row["retriever"], row["k"], 1, row["recall"]) for row in rows)
+    return points(GradedAnswer(row["question"], row["retriever"], row["k"], True, row["recall"]) for row in rows)
 
 
 def counts(rows: Rows) -> list[int]:

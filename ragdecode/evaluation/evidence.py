@@ -12,7 +12,7 @@ from typing import Literal
 
 from ragdecode.evaluation.bootstrap import Interval, interval
 
-#: all questions; those with a gold passage among the evidence; those with none
+#: all questions; those whose gold passages are all among the evidence; those that lack one
 Slice = Literal["all", "found", "missed"]
 SLICES: tuple[Slice, ...] = ("all", "found", "missed")
 
@@ -25,14 +25,14 @@ class GradedAnswer:
         question: Id of the question; answers to the same question are compared in pairs.
         retriever: Where the evidence comes from.
         k: Passages shown.
-        gold_found: Gold passages among them.
+        found: Whether the gold passages are all among them.
         score: How good it is, in any one metric; larger is better.
     """
 
     question: str
     retriever: str
     k: int
-    gold_found: int
+    found: bool
     score: float
 
 
@@ -88,8 +88,8 @@ def points(answers: Iterable[GradedAnswer]) -> list[Point]:
     order = list(dict.fromkeys(retriever for retriever, _ in groups))
     keep: dict[Slice, Callable[[GradedAnswer], bool]] = {
         "all": lambda answer: True,
-        "found": lambda answer: answer.gold_found > 0,
-        "missed": lambda answer: answer.gold_found == 0,
+        "found": lambda answer: answer.found,
+        "missed": lambda answer: not answer.found,
     }
     return [
         Point(*key, name, interval([one.score for one in groups[key] if keep[name](one)]))

@@ -21,7 +21,7 @@ def stub_answers(questions: int, with_gold: float, without: float, per_distracto
     draws = [chance.random() for _ in range(questions)]
     return [
         GradedAnswer(
-            f"q{number}", "stub", k, int(number % 12 < k),
+            f"q{number}", "stub", k, number % 12 < k,
             float(draw < (with_gold - per_distractor * (k - 1) if number % 12 < k else without)),
         )
         for number, draw in enumerate(draws)
@@ -42,23 +42,23 @@ def test_slices_have_the_readers_accuracy_and_are_a_partition() -> None:
 
 
 def test_an_empty_slice_has_no_mean() -> None:
-    found = {point.slice: point.interval for point in points([GradedAnswer("q", "stub", 1, 1, 0.5)])}
+    found = {point.slice: point.interval for point in points([GradedAnswer("q", "stub", 1, True, 0.5)])}
     assert found["all"].mean == found["found"].mean == 0.5
     assert math.isnan(found["missed"].mean)
     assert found["missed"].n == 0
 
 
 def test_retrievers_keep_their_order_and_counts_rise() -> None:
-    answers = [GradedAnswer("q", name, k, 0, 0.0) for name in ("z", "a") for k in (5, 1)]
+    answers = [GradedAnswer("q", name, k, False, 0.0) for name in ("z", "a") for k in (5, 1)]
     order = [(point.retriever, point.k) for point in points(answers) if point.slice == "all"]
     assert order == [("z", 1), ("z", 5), ("a", 1), ("a", 5)]
 
 
 def test_a_step_is_paired_over_the_questions_of_both() -> None:
     answers = [
-        GradedAnswer("a", "stub", 1, 0, 0.2), GradedAnswer("a", "stub", 2, 0, 0.5),
-        GradedAnswer("b", "stub", 2, 0, 0.9), GradedAnswer("b", "stub", 1, 0, 0.8),
-        GradedAnswer("c", "stub", 1, 0, 1.0), GradedAnswer("a", "other", 2, 0, 0.0),
+        GradedAnswer("a", "stub", 1, False, 0.2), GradedAnswer("a", "stub", 2, False, 0.5),
+        GradedAnswer("b", "stub", 2, False, 0.9), GradedAnswer("b", "stub", 1, False, 0.8),
+        GradedAnswer("c", "stub", 1, False, 1.0), GradedAnswer("a", "other", 2, False, 0.0),
     ]  # fmt: skip
     found = step(answers, "stub", 1, 2)
     assert found.interval.n == 2
