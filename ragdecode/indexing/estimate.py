@@ -84,6 +84,8 @@ class Estimate:
         if self.new_files < self.files:
             size += f"; to read: {counted(self.new_files, 'file')}, {in_bytes(self.new_bytes)}"
         yield size
+        if not self.files:
+            return
         free = "" if self.free is None else f" ({in_bytes(self.free)} free)"
         yield (
             f"expected: about {counted(self.passages, 'passage')}, {in_bytes(self.disk)} on disk, "
