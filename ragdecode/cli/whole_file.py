@@ -25,16 +25,15 @@ def write_whole(target: Path, text: str | Iterable[str], *, replace: bool = True
         InputError: It cannot be written there.
         RunError: The disk is full.
     """
-    pieces = (text,) if isinstance(text, str) else text
     partial = target.with_name(f".{target.name}.partial")
     try:
         if not replace and (target.exists() or target.is_symlink()):
             return False
         if replace and target.exists() and not target.is_file():  # such as /dev/stdout
-            _write(target, pieces)
+            _write(target, text)
             return True
         try:
-            _write(partial, pieces)
+            _write(partial, text)
             partial.replace(target)
         except BaseException:
             with suppress(OSError):
@@ -47,6 +46,9 @@ def write_whole(target: Path, text: str | Iterable[str], *, replace: bool = True
     return True
 
 
-def _write(target: Path, pieces: Iterable[str]) -> None:
+def _write(target: Path, text: str | Iterable[str]) -> None:
+    if isinstance(text, str):
+        target.write_text(text, encoding="utf-8")
+        return
     with target.open("w", encoding="utf-8") as stream:
-        stream.writelines(pieces)
+        stream.writelines(text)
