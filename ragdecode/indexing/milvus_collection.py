@@ -72,7 +72,7 @@ def opened(address: MilvusAddress, facts: Mapping[str, Any]) -> Collection:
         connection.close()
         raise
     collection = Collection(connection, name)
-    weakref.finalize(collection, connection.close).atexit = False  # Milvus Lite ends itself then
+    weakref.finalize(collection, connection.forget).atexit = False  # Milvus Lite ends itself then
     return collection
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -85,6 +86,19 @@ class Connection:
 
     def close(self) -> None:
         """Let go of the server; the last one to leave a local file ends the Milvus over it."""
+        with _lock:
+            self._close()
+        _tidy()
+
+    def forget(self) -> None:
+        """Let go of the server when that can be done without waiting, now or later.
+
+        For finalizers: they run in any thread, even in one that serves the call that another thread waits for.
+        """
+        _forgotten.append(self)
+        _tidy()
+
+    def _close(self) -> None:
         from pymilvus.exceptions import MilvusException
 
         with suppress(MilvusException):
@@ -93,13 +107,24 @@ class Connection:
             _leave(self.address.uri)
 
 
+_users: dict[str, int] = {}  # of local files
+_forgotten: deque[Connection] = deque()
+_lock = threading.Lock()
+
+
+def _tidy() -> None:
+    """Close what is forgotten, unless another thread is at it."""
+    while _forgotten and _lock.acquire(blocking=False):
+        try:
+            while _forgotten:
+                _forgotten.popleft()._close()
+        finally:
+            _lock.release()
+
+
 def _told_by_grpc(record: logging.LogRecord) -> bool:
     """Whether a log record is of use: Milvus Lite lacks calls that pymilvus only tries, and that is none."""
     return "Method not implemented" not in record.getMessage()
-
-
-_users: dict[str, int] = {}
-_lock = threading.RLock()  # connections are closed when searchers are forgotten, which may be at any moment
 
 
 def connect(address: MilvusAddress) -> Connection:
@@ -118,6 +143,7 @@ def connect(address: MilvusAddress) -> Connection:
     for name in ("pymilvus", "milvus_lite"):  # they print tracebacks of errors that are told here
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     token = address.token.get_secret_value() if address.token else ""
+    _tidy()
     with _lock, _told(address):
         if address.embedded:
             _enter(address.uri)
@@ -128,7 +154,7 @@ def connect(address: MilvusAddress) -> Connection:
             client.list_collections(timeout=address.timeout)  # wrong tokens and databases show here at the latest
         except BaseException:
             if address.embedded:
-                _leave(address.uri, locked=True)
+                _leave(address.uri)
             raise
     return Connection(address, client)
 
@@ -146,13 +172,10 @@ def _enter(path: str) -> None:
     _users[path] = _users.get(path, 0) + 1
 
 
-def _leave(path: str, *, locked: bool = False) -> None:
+def _leave(path: str) -> None:
+    """One user less; under the lock."""
     from milvus_lite.server_manager import server_manager_instance
 
-    if not locked:
-        with _lock:
-            _leave(path, locked=True)
-        return
     count = _users.pop(path, 0)
     if count > 1:
         _users[path] = count - 1
