@@ -131,3 +131,15 @@ def test_the_store_is_checked_before_anything_runs(tmp_path: Any) -> None:
 def test_settings_are_checked_at_load(settings: dict[str, Any], complaint: str) -> None:
     with pytest.raises(ValidationError, match=complaint):
         stages({"mmr": settings})
+
+
+def test_the_vectors_of_a_built_index_are_taken(tmp_path: Any) -> None:
+    index = small_index(tmp_path)
+    mmr = {"lambda_mult": 0.5, "top_k": 4}
+    (stored,) = chain(index, "dense", {"mmr": mmr}).retrieve(["green pears on a tree"])
+    encoded = chain(index, "dense", {"mmr": {**mmr, "encoder": ENCODER}}, encoders=lambda model: HashedWords())
+    (anew,) = encoded.retrieve(["green pears on a tree"])
+    assert texts(stored) == texts(anew)
+    assert [one.score for one in stored] == pytest.approx([one.score for one in anew], abs=1e-5)
+    (distinct,) = chain(index, "dense", {"near_duplicates": {"jaccard": None, "cosine": 0.99}}).retrieve(["sea"])
+    assert len(distinct) == 4

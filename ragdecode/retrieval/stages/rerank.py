@@ -75,7 +75,8 @@ class RerankSettings(Settings):
             if way not in ways and getattr(self, key) != type(self).model_fields[key].default:
                 raise ValueError(f"{key} has no place with {way}; it belongs to {', '.join(ways)}")
         check_encoder(self.encoder, self.store)
-        compile_template(self.template)
+        if self.template is not None:
+            compile_template(self.template)
         return self
 
 
