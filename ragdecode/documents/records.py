@@ -33,6 +33,7 @@ class Records:
         self.length = 0
         self.records: list[Record] = []
         self.places: dict[str, str] = {}  # name -> place in the file
+        self.copies: dict[str, int] = {}  # name -> the highest number that was put behind it
 
     def add(self, name: str, title: str, body: str, metadata: Mapping[str, Value], place: str) -> None:
         """A record: its title, a blank line, its body; the title alone once where the body begins with it.
@@ -79,9 +80,10 @@ class Records:
         if name not in self.places:
             self.places[name] = place
             return name
-        number = 2
+        number = self.copies.get(name, 1) + 1
         while f"{name}#{number}" in self.places:
             number += 1
+        self.copies[name] = number
         new = f"{name}#{number}"
         self.places[new] = place
         self.flaw(place, f"read under the name {new!r}: {name!r} is the id of {self.places[name]} too")

@@ -64,6 +64,7 @@ class CsvReader:
 
     def __init__(self, settings: CsvSettings) -> None:
         self.settings = settings
+        self.used = {*settings.text, settings.title, settings.id, *_ID}  # and so no metadata
 
     def read(self, data: bytes) -> Document:
         """Title, blank line and text of each row; a blank line between two.
@@ -108,8 +109,7 @@ class CsvReader:
     def _metadata(self, row: dict[str, str]) -> dict[str, Value]:
         if self.settings.metadata is not None:
             return scalars(((name, _value(row[name])) for name in self.settings.metadata), longest=10**9)
-        used = {*self.settings.text, self.settings.title, self.settings.id, *_ID}
-        return scalars((name, _value(value)) for name, value in row.items() if name not in used)
+        return scalars((name, _value(value)) for name, value in row.items() if name not in self.used)
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,7 @@ class JsonlReader:
 
     def __init__(self, settings: JsonlSettings) -> None:
         self.settings = settings
+        self.used = {*(settings.text or _TEXT), settings.title, settings.id, *_ID}  # and so no metadata
 
     def read(self, data: bytes) -> Document:
         """Title, blank line and text of each record; a blank line between two.
@@ -108,10 +109,9 @@ class JsonlReader:
         if self.settings.metadata is not None:
             named = [(name, _joined(_look(row, name))) for name in self.settings.metadata]
             return scalars(named, longest=10**9)
-        used = {*(self.settings.text or _TEXT), self.settings.title, self.settings.id, *_ID}
         inner = row.get("metadata")
         fields = [*(inner.items() if isinstance(inner, dict) else ()), *row.items()]
-        return scalars((name, value) for name, value in fields if name not in used)
+        return scalars((name, value) for name, value in fields if name not in self.used)
 
 
 def _parsed(line: bytes) -> dict[str, Any]:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: what is cut only where it is too long for a passage; rows and code between lines first
 _BLOCKS = {"fence": True, "code_block": True, "table_open": True, "list_item_open": False, "blockquote_open": False}
+#: characters of a heading that are read
+_LONGEST = 1000
 #: in MDX: lines of JavaScript up to the next blank line
 _SCRIPT = re.compile(r"^(?:import|export)[ \t{*][^\n]*(?:\n[^\n]*\S[^\n]*)*", re.MULTILINE)
 _FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,}).*?(?:^[ \t]*\1|\Z)", re.MULTILINE | re.DOTALL)
@@ -43,7 +45,9 @@ class MarkdownReader:
         text = decode(data)
         begin, metadata = front_matter(text)
         body = "\n" * text.count("\n", 0, begin) + text[begin:]
-        parser = MarkdownIt("commonmark").enable("table")
+        inline = MarkdownIt("commonmark")
+        # what is within paragraphs does not matter here, and takes long to parse in texts that are made to
+        parser = MarkdownIt("commonmark").enable("table").disable("inline")
         if self.mdx:
             parser.disable(["html_block", "code"])
             body = _without_script(body)
@@ -54,8 +58,8 @@ class MarkdownReader:
             return starts[lines[0]], starts[min(lines[1], len(starts) - 1)]
 
         headings = [
-            Heading(int(opening.tag[1:]), _words(inline), *span(opening.map))
-            for opening, inline in pairwise(tokens)
+            Heading(int(opening.tag[1:]), _words(inline.parseInline(content.content[:_LONGEST])), *span(opening.map))
+            for opening, content in pairwise(tokens)
             if opening.type == "heading_open" and opening.map
         ]
         blocks = [
@@ -64,8 +68,8 @@ class MarkdownReader:
         return Document(text, tuple(headings), metadata=metadata, blocks=tuple(blocks))
 
 
-def _words(inline: Token) -> str:
-    parts = [token.content for token in inline.children or () if token.content]
+def _words(inline: list[Token]) -> str:
+    parts = [token.content for token in inline[0].children or () if token.content] if inline else []
     return " ".join("".join(parts).split())
 
 
