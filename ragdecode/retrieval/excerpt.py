@@ -84,10 +84,21 @@ def _pieces(passage: Passage) -> list[tuple[int, Span]]:
 
 
 def overlap(one: Passage, other: Passage) -> float:
-    """Share of the shorter passage's characters that both show of the same document; 0 to 1."""
+    """Share of the shorter passage's characters that both show of the same document; 0 to 1.
+
+    Only where both show the same text is it the same place: passages of other programs may not know their offsets.
+    """
     if (one.source, one.record) != (other.source, other.record):
         return 0.0
-    mine, theirs = kept_spans(one), kept_spans(other)
-    common = sum(max(0, min(a[1], b[1]) - max(a[0], b[0])) for a in mine for b in theirs)
-    shorter = min(sum(end - start for start, end in spans) for spans in (mine, theirs))
+    common = 0
+    for mine, (start, end) in _pieces(one):
+        for theirs, (first, last) in _pieces(other):
+            low, high = max(start, first), min(end, last)
+            if (
+                low < high
+                and one.text[mine + low - start : mine + high - start]
+                == (other.text[theirs + low - first : theirs + high - first])
+            ):
+                common += high - low
+    shorter = min(sum(end - start for start, end in kept_spans(passage)) for passage in (one, other))
     return common / shorter if shorter else 0.0

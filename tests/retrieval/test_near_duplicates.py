@@ -68,6 +68,12 @@ def test_overlapping_neighbours_of_one_file() -> None:
     assert refine({"near_duplicates": {**settings, "overlap": 0.61}}, [[first, near, far]]) == [[first, near, far]]
 
 
+def test_passages_that_do_not_know_their_offsets_do_not_overlap() -> None:
+    hits = [hit("The sea is salty."), hit("The sky is blue and wide."), hit("The sea is salty. So they say.")]
+    (found,) = refine({"near_duplicates": {"jaccard": None, "overlap": 0.5}}, [hits])
+    assert found == hits[:2]
+
+
 def test_by_cosine() -> None:
     hits = [hit("pear tree"), hit("tree pear"), hit("pear tree blue sea"), hit("salt")]
     settings = {"jaccard": None, "cosine": 1.0, "encoder": ENCODER}
