@@ -23,7 +23,7 @@ _CHARACTERS = {".pdf": 0.1, ".docx": 0.5, ".html": 0.9, ".htm": 0.9, ".xhtml": 0
 #: paragraphs do; both measured on the same files with the tokenizer of SmolLM2 and limits of 100, 200 and 400 tokens.
 _TOKEN, _FILLED = 3.5, 0.83
 #: bytes of a passage on disk beside its text; of a file in the manifest; of a file in memory while it is built
-_PASSAGE_BYTES, _FILE_BYTES, _FILE_MEMORY = 260, 230, 1700
+_PASSAGE_BYTES, _FILE_BYTES, _FILE_MEMORY = 200, 240, 2400
 #: bytes of a file in the journal of what has been read
 _JOURNAL_BYTES = 350
 #: texts to encode above which the encoder is timed, and how many it is timed with
