@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -122,6 +123,27 @@ def test_a_server_is_used_like_a_file_and_by_several_at_once(tmp_path: Path) -> 
     finally:
         server.stop(grace=0).wait()
         database.close()
+
+
+def test_an_index_that_is_forgotten_in_a_thread_of_the_server_holds_nothing_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from milvus_lite.adapter.grpc.servicer import MilvusServicer
+
+    put(tmp_path / "docs")
+    build(index_spec(tmp_path / "docs", [dense(tmp_path, timeout=5)]), tmp_path / "index")
+    gc.collect()
+    gc.disable()
+    try:
+        forgotten: list[Any] = [opened(tmp_path / "index")]
+        forgotten[0].search("milvus", ["sea"], 1)
+        forgotten.append(forgotten)  # a cycle, which only the collector frees
+        del forgotten
+        lists = MilvusServicer.ShowCollections
+        monkeypatch.setattr(MilvusServicer, "ShowCollections", lambda *call: (gc.collect(), lists(*call))[1])
+        assert opened(tmp_path / "index").search("milvus", ["blue sea"], 1)[0][0].passage.source == "sea.html"
+    finally:
+        gc.enable()
 
 
 class Refusing(grpc.GenericRpcHandler):
