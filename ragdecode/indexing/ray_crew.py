@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.util import find_spec
@@ -166,6 +167,7 @@ class RayCrew:
         address = os.environ.get("RAY_ADDRESS")
         try:
             if address:
+                _knock(address)
                 ray.init(address=address, **quiet)
             else:
                 ray.init(address="local", num_cpus=self._count, include_dashboard=False, **quiet)
@@ -180,6 +182,17 @@ class _Remote(Worker):
 
     def __init__(self, parts: tuple[IndexSpec, TokenOffsets, Encoders]) -> None:
         super().__init__(*parts)
+
+
+def _knock(address: str) -> None:
+    """See whether anybody listens at ``host:port`` or ``ray://host:port``: Ray itself waits for minutes.
+
+    Raises:
+        OSError: Nobody does.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
 
 
 _KEPT = "what has been done is kept for the next build"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ragdecode.errors import InputError
+from ragdecode.errors import InputError, RunError
 from ragdecode.indexing import ray_crew
 from tests.indexing.doubles import build, index_spec, opened, put
 
@@ -161,3 +162,13 @@ def test_without_ray_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest
         build(index_spec(tmp_path / "docs"), tmp_path / "index", workers=2)
     with pytest.raises(InputError, match="workers: expected 0 or more, found -1"):
         build(index_spec(tmp_path / "docs"), tmp_path / "index", workers=-1)
+
+
+def test_a_cluster_that_is_not_there_is_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and does not listen
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        put(tmp_path / "docs")
+        with pytest.raises(RunError, match=f"the Ray cluster '{address}' cannot be reached: .*refused"):
+            build(index_spec(tmp_path / "docs"), tmp_path / "index", workers=2)
