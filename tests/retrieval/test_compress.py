@@ -95,7 +95,6 @@ def test_any_parts_of_parts_equal_the_document_at_their_offsets(seed: int) -> No
 
 def naive_bm25(question: str, candidates: Sequence[str]) -> list[float]:
     split = [re.findall(r"\w+", text.lower()) for text in candidates]
-    mean = sum(map(len, split)) / len(split)
     scores = []
     for words in split:
         score = 0.0
@@ -103,7 +102,7 @@ def naive_bm25(question: str, candidates: Sequence[str]) -> list[float]:
             df = sum(term in other for other in split)
             tf = words.count(term)
             idf = math.log(1 + (len(split) - df + 0.5) / (df + 0.5))
-            score += idf * tf * 2.2 / (tf + 1.2 * (0.25 + 0.75 * len(words) / mean)) if tf else 0.0
+            score += idf * tf * 2.2 / (tf + 1.2) if tf else 0.0
         scores.append(score)
     return scores
 
