@@ -93,7 +93,7 @@ class BuildContext:
     Attributes:
         encoders: Gives sentence encoders.
         progress: To be called now and then.
-        previous: The same store of the index that is replaced, if its settings were the same.
+        previous: The same store of the index that is replaced, whatever its settings were.
         identity: Name of this store of this index, the same at every build: 16 hexadecimal digits.
         standing: Facts of the store of this name in the index that answers until this one takes its place, whatever
             its settings; None if there is none. What these facts speak of must stay as it is.

@@ -74,7 +74,7 @@ class StoreStage:
             summary = f"{record['summary']}, by an interrupted build"
         else:
             _clear(folder)
-            built: Built = store.build(passages, folder, self._context(store, name, settings))
+            built: Built = store.build(passages, folder, self._context(store, name))
             data = manifests.describe(folder, leave_out=JOURNAL)
             described = {file: entry.model_dump() for file, entry in data.items()}
             record = {**same, "facts": built.facts, "summary": built.summary, "data": described}
@@ -96,14 +96,14 @@ class StoreStage:
         manifests.sync_folder(self._working.data)
         return dict(sorted(self._data.items()))
 
-    def _context(self, store: Store, name: str, settings: dict[str, Any]) -> BuildContext:
+    def _context(self, store: Store, name: str) -> BuildContext:
         standing = self._replaced.stores.get(name) if self._replaced else None
         index = own_name(self._target) if isinstance(store, Elsewhere) else os.fspath(self._target)
         identity = hashlib.blake2b(f"{index}\n{name}".encode(), digest_size=8).hexdigest()
         return BuildContext(
             self._encoders,
             self._progress,
-            self._previous(name, settings),
+            self._previous(name),
             identity,
             standing.facts if standing else None,
             self._crew.encode,
@@ -111,9 +111,9 @@ class StoreStage:
             self._count_resumed,
         )
 
-    def _previous(self, name: str, settings: dict[str, Any]) -> Previous | None:
+    def _previous(self, name: str) -> Previous | None:
         entry = self._old.stores.get(name) if self._old else None
-        if self._old is None or entry is None or entry.settings != settings:
+        if self._old is None or entry is None:
             return None
         return Previous(self._target / self._old.folder / "stores" / name, entry.facts)
 

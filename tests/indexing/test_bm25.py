@@ -328,3 +328,15 @@ def test_a_build_holds_pieces_in_memory_not_the_corpus(tmp_path: Path, monkeypat
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 4 * words, "numbers of 4 bytes for all words would take that, a list of lists several times as much"
+
+
+@pytest.mark.parametrize("backend", ["bm25s", "rank_bm25"])
+def test_the_need_announced_is_what_real_text_takes(tmp_path: Path, backend: str) -> None:
+    texts, _ = real_texts(700)
+    searcher(texts, tmp_path, backend=backend)
+    size = sum(file.stat().st_size for file in tmp_path.iterdir())
+    if backend == "bm25s":  # beside them, while it is built, 12 bytes an entry
+        size += 12 * len(np.load(tmp_path / "data.csc.index.npy", mmap_mode="r"))
+    settings = Bm25Settings.model_validate({"backend": backend})
+    need = Bm25Store(settings).need(len(texts), sum(map(len, texts)), None)  # type: ignore[arg-type]
+    assert size <= need.disk <= 2 * size

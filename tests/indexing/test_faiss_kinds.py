@@ -13,7 +13,7 @@ from ragdecode.indexing import faiss_kinds
 from ragdecode.indexing.faiss_searcher import FaissSearcher
 from ragdecode.indexing.store import Probe, Vectors
 from ragdecode.indexing.stores.faiss import FaissSettings, FaissStore
-from tests.indexing.doubles import ENCODER, build, index_spec, opened, put
+from tests.indexing.doubles import ENCODER, HashedWords, build, index_spec, opened, put
 
 DIMENSION = 32
 COUNT = 12_000
@@ -200,3 +200,13 @@ def test_an_index_of_files_by_each_kind(tmp_path: Path) -> None:
 
         with pytest.raises(RunError, match="damaged"):
             opened(tmp_path / kind, spec).search("faiss", ["word7"], 5)
+
+
+def test_another_kind_takes_the_vectors_over(tmp_path: Path) -> None:
+    put(tmp_path / "docs", {f"{number:03d}.txt": f"word{number}" for number in range(90)})
+    for kind, embedded in (("flat", 90), ("ivf", 0), ("hnsw", 0)):
+        encoder = HashedWords()
+        spec = index_spec(tmp_path / "docs", [{"faiss": {"encoder": ENCODER, "kind": kind}}])
+        build(spec, tmp_path / "index", encoder)
+        assert len(encoder.encoded) == embedded
+        assert opened(tmp_path / "index", spec).search("faiss", ["word7"], 1)[0][0].passage.source == "007.txt"

@@ -127,7 +127,7 @@ class Bm25Store:
     def need(self, passages: int, characters: int, encoders: Encoders) -> Need:
         """What real English text takes: a word for 6 characters, of which three quarters are new to their passage."""
         words = characters // 6
-        vocabulary = min(words, int(40 * words**0.55))  # Heaps' law, on the safe side
+        vocabulary = min(words, int(20 * words**0.55))  # Heaps' law, on the safe side
         if self.settings.backend_for(passages) == "rank_bm25":
             return Need(4 * (words + passages) + 12 * vocabulary, 8 * words + 150 * vocabulary)
         entries = words * 3 // 4
