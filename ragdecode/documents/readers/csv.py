@@ -34,7 +34,7 @@ _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,14})\.[0-9]{1,15}", re.ASCII)
 class CsvSettings(Settings):
     """Which columns of a row are what."""
 
-    text: tuple[str, ...] = ()
+    text: tuple[str, ...] | str = ()
     """Column of the text, or columns that are joined by blank lines; if left out, all columns, a line
     ``name: value`` each."""
     title: str = "title"

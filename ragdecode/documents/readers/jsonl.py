@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from pydantic import field_validator
@@ -26,7 +26,7 @@ _ONE_LINE = 300
 class JsonlSettings(Settings):
     """Which fields of a line are what."""
 
-    text: tuple[str, ...] = ()
+    text: tuple[str, ...] | str = ()
     """Field of the text, or fields that are joined by blank lines; the first one there is of ``text``, ``content``,
     ``body`` and ``contents`` if left out. A dot leads into an object: ``document.body``."""
     title: str = "title"
@@ -173,6 +173,6 @@ def _first_line(text: str) -> tuple[str, str]:
     return head[1:-1] if quoted else head, rest
 
 
-def _without(wanted: tuple[str, ...], row: Mapping[str, Any]) -> str:
+def _without(wanted: Iterable[str], row: Mapping[str, Any]) -> str:
     has = ", ".join(repr(name[:40]) for name in list(row)[:8]) or "none at all"
     return f"no text in it: expected a field {' or '.join(map(repr, wanted))}, found the fields {has}"
