@@ -84,9 +84,14 @@ def document_texts(index: CorpusIndex, collection: JudgedCollection) -> dict[str
     if len(texts) != len(index.index.passages):
         raise SystemExit(f"{collection.folder.name}: a document was split")
     for name, title, text in collection.documents():
-        if (title + text).strip() and not all(part.strip() in texts[name] for part in (title, text)):
+        whole = _words(texts.get(name, ""))
+        if not all(_words(part) in whole for part in (title, text)):
             raise SystemExit(f"{collection.folder.name}: document {name} lost some of its text")
     return texts
+
+
+def _words(text: str) -> str:
+    return " ".join(text.split())
 
 
 def reranked(index: CorpusIndex, collection: JudgedCollection, count: int, file: Path) -> dict[str, Any] | None:
