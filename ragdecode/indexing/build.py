@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,8 +19,9 @@ from ragdecode.indexing.collecting import Collector, Earlier
 from ragdecode.indexing.continuing import continuable, same_spec, untouched
 from ragdecode.indexing.crew import Crew, gathered
 from ragdecode.indexing.estimate import Estimate, estimate
+from ragdecode.indexing.identity import content, key
 from ragdecode.indexing.loading import loaded
-from ragdecode.indexing.manifest import FileEntry, Manifest, StoreEntry
+from ragdecode.indexing.manifest import Manifest
 from ragdecode.indexing.passages import PassageTable, write_table
 from ragdecode.indexing.pool import Pool
 from ragdecode.indexing.report import BuildReport, EmptyCorpusError, StageReport, counted, in_bytes
@@ -132,7 +131,7 @@ class _Build:
             return _report(self.old, unchanged=len(self.old.files))
         if self.announce:
             self.announce(found, estimate(self.spec, found, self.old, self.target, self.encoders))
-        working = Working(self.target, self._key(), anew=self.force)
+        working = Working(self.target, key(self.spec, self.tokenizer, self.old), anew=self.force)
         sweep(self.target, self._named())
         with gathered(self.spec, self.token_offsets, self.encoders, self.workers) as crew:
             return self._run(found, working, crew)
@@ -159,7 +158,7 @@ class _Build:
             format=manifests.FORMAT,
             version=version("ragdecode"),
             folder=name,
-            content=self._content(files, stores.entries, sha256),
+            content=content(self.spec, self.tokenizer, files, stores.entries, sha256),
             spec=self.spec.model_dump(mode="json"),
             tokenizer=self.tokenizer,
             passages=len(table),
@@ -218,25 +217,6 @@ class _Build:
     def _same_models(self, old: Manifest) -> bool:
         return all(part.build().current(old.stores[part.name].facts, self.encoders) for part in self.spec.stores)
 
-    def _key(self) -> str:
-        """What the passages of this build depend on: only a build with the same key may go on with them."""
-        spec = self.spec.model_dump(mode="json")
-        base = [self.old.content, self.old.folder] if self.old else []
-        parts = [manifests.FORMAT, version("ragdecode"), self.tokenizer, spec["split"], base]
-        parts += [spec["corpus"]["readers"], spec["corpus"]["path"]]
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-    def _content(self, files: tuple[FileEntry, ...], stores: dict[str, StoreEntry], passages: str) -> str:
-        """Vectors are left out: their last bits depend on which texts were embedded together; and so are places."""
-        described = self.spec.model_dump(mode="json", exclude={"description": True, "corpus": {"path"}})
-        sources = [[entry.source, entry.sha256] for entry in files]
-        facts = {
-            name: {key: value for key, value in entry.facts.items() if key != "elsewhere"}
-            for name, entry in stores.items()
-        }
-        everything = json.dumps([described, self.tokenizer, sources, facts, passages], sort_keys=True)
-        return hashlib.sha256(everything.encode()).hexdigest()
-
     def _named(self) -> str | None:
         """The data folder that the manifest in place names, continued or not: it answers until the end."""
         if self.old:
@@ -275,8 +255,12 @@ def _empty(spec: IndexSpec, collector: Collector) -> EmptyCorpusError:
     if len(collector.skipped) > 10:
         reasons.append(f"\n  and {len(collector.skipped) - 10} more")
     what = "no readable file" if collector.skipped else "no file"
+    places = [f"{what} in {spec.corpus.path!r} for the patterns {patterns}"] if spec.corpus.path is not None else []
+    if spec.corpus.loaders:
+        places.append(f"nothing from {', '.join(part.name for part in spec.corpus.loaders)}")
+    settings = "index.corpus.path, include or exclude" if spec.corpus.path is not None else "index.corpus.loaders"
     return EmptyCorpusError(
-        f"the corpus is empty: {what} in {spec.corpus.path!r} for the patterns {patterns}{''.join(reasons)}",
-        hint="put documents there, or change index.corpus.path, include or exclude",
+        f"the corpus is empty: {', '.join(places)}{''.join(reasons)}",
+        hint=f"put documents there, or change {settings}",
         skipped=tuple(Skipped(entry.source, entry.reason) for entry in collector.skipped),
     )

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from ragdecode.documents.reader import readers_by_suffix
 from ragdecode.documents.tokens import TokenOffsets
 from ragdecode.documents.walk import Found
 from ragdecode.errors import InputError, RagDecodeError, RunError
@@ -72,12 +73,13 @@ class RayCrew:
         workers: How many.
 
     Raises:
-        InputError: Ray is not installed.
+        InputError: Ray is not installed, or two readers claim the same files.
     """
 
     def __init__(self, spec: IndexSpec, token_offsets: TokenOffsets, encoders: Encoders, workers: int) -> None:
         if find_spec("ray") is None:
             raise InputError("workers need Ray, which is not installed", hint="pip install 'ragdecode[ray]'")
+        readers_by_suffix(spec.corpus.readers)  # what is wrong with them is told here, not by a worker
         self._parts = (spec, token_offsets, encoders)
         self._encoders = encoders
         self._count = workers

@@ -18,7 +18,7 @@ from ragdecode.documents.document import Document, Heading
 from ragdecode.documents.loader import Loaded
 from ragdecode.documents.readers.text import TextReader
 from ragdecode.documents.walk import Skipped
-from ragdecode.errors import RunError
+from ragdecode.errors import InputError, RunError
 from ragdecode.indexing import embedding, embedding_plan, journal, pool
 from ragdecode.indexing.store import Built, Need
 from ragdecode.indexing.stores.bm25 import Bm25Store
@@ -431,6 +431,13 @@ def test_loaders_bring_documents_beside_files(root: Path, tmp_path: Path, librar
 def test_a_corpus_of_loaders_alone(tmp_path: Path, library: type[Library]) -> None:
     spec = index_spec(tmp_path, corpus={"path": None, "loaders": ["library"]})
     assert str(build(spec, tmp_path / "index")) == "added 2 files, changed 0, removed 0, 2 passages, skipped 4 files"
+
+
+def test_loaders_that_bring_nothing(tmp_path: Path, library: type[Library], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(library, "documents", [Skipped("book/5", "lent to somebody")])
+    spec = index_spec(tmp_path, corpus={"path": None, "loaders": ["library"]})
+    with pytest.raises(InputError, match=r"the corpus is empty: nothing from library\n  'book/5': lent to somebody"):
+        build(spec, tmp_path / "index")
 
 
 def test_a_loader_that_fails_leaves_the_old_index_and_its_documents_are_kept(
