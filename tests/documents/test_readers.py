@@ -326,6 +326,18 @@ def test_markdown_blocks_are_marked() -> None:
     ]
 
 
+def test_html_blocks_are_marked() -> None:
+    page = "<p>a</p><ul><li>one<ul><li>in</li></ul></li><li>two</li></ul><table><tr><td>1<td>2</table><pre>x\n\ny</pre>"
+    document = read(".html", page.encode())
+    assert [(document.text[block.start : block.end].strip(), block.by_lines) for block in document.blocks] == [
+        ("one\n\nin", False),
+        ("in", False),
+        ("two", False),
+        ("1\t2", True),
+        ("x\n\ny", True),
+    ]
+
+
 def outlined(
     pages: list[str], bookmarks: list[tuple[int, str, int]], information: dict[str, str] | None = None
 ) -> bytes:

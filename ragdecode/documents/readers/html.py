@@ -7,7 +7,7 @@ import re
 import warnings
 from typing import TYPE_CHECKING, ClassVar
 
-from ragdecode.documents.document import Document, Heading
+from ragdecode.documents.document import Block, Document, Heading
 from ragdecode.documents.encoding import clean, decode
 from ragdecode.spec.registry import register
 from ragdecode.spec.settings import NoSettings
@@ -32,6 +32,8 @@ _BLOCKS = {
     *("thead", "tr"),
 }
 _CELLS = {"td", "th"}
+#: what is cut only where it is too long for a passage; rows and code between lines first
+_WHOLE = {"pre": True, "table": True, "li": False, "blockquote": False}
 #: encodings that browsers read as a larger one (WHATWG Encoding Standard), in Python's names
 _BROWSERS = {
     **{"iso8859-1": "cp1252", "ascii": "cp1252", "iso8859-9": "cp1254", "shift_jis": "cp932"},
@@ -63,7 +65,9 @@ class HtmlReader:
         page = _Page()
         page.walk(soup)
         title = " ".join(clean(soup.title.get_text()).split()) if soup.title else ""
-        return Document("".join(page.parts), tuple(page.headings), metadata={"title": title} if title else {})
+        blocks = sorted(page.blocks, key=lambda block: (block.start, -block.end))
+        metadata = {"title": title} if title else {}
+        return Document("".join(page.parts), tuple(page.headings), metadata=metadata, blocks=tuple(blocks))
 
 
 class _Page:
@@ -74,13 +78,15 @@ class _Page:
         self.length = 0
         self.pending = ""  # separator that is owed before the next text
         self.headings: list[Heading] = []
+        self.blocks: list[Block] = []
 
     def walk(self, root: Tag) -> None:
         """Depth first, without recursion: pages may be nested thousands deep."""
         from bs4.element import NavigableString, PreformattedString, Tag
 
         stack: list[tuple[Tag | NavigableString, bool]] = [(root, False)]
-        opened: list[int] = []  # offsets at which the open headings began
+        opened: list[int] = []  # parts at which the open headings began
+        whole: list[int] = []  # offsets at which the open blocks began
         preformatted = 0
         while stack:
             node, closing = stack.pop()
@@ -91,6 +97,8 @@ class _Page:
             preformatted += (node.name == "pre") * (-1 if closing else 1)
             self._border(node.name)
             if closing:
+                if node.name in _WHOLE and (start := whole.pop()) < self.length:
+                    self.blocks.append(Block(start, self.length, _WHOLE[node.name]))
                 if node.name in _HEADINGS:
                     self._heading(_HEADINGS[node.name], opened.pop())
                 continue
@@ -99,6 +107,8 @@ class _Page:
                 continue
             if node.name in _HEADINGS:
                 opened.append(len(self.parts))
+            if node.name in _WHOLE:
+                whole.append(self.length)
             stack.append((node, True))
             stack.extend((child, False) for child in reversed(node.contents))  # type: ignore[misc]
 
