@@ -7,6 +7,8 @@ Search", IEEE TPAMI 2011; HNSW: Malkov and Yashunin, arXiv 1603.09320).
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -135,6 +137,9 @@ def build(plan: Plan, folder: Path, vectors: str, progress: Callable[[int], None
 
     The same vectors give the same file: samples and starts are seeded, and the graph grows in one thread, because
     its shape depends on the order in which passages are added.
+
+    Raises:
+        OSError: The disk is full.
     """
     if plan.kind == "flat":
         return
@@ -153,7 +158,11 @@ def build(plan: Plan, folder: Path, vectors: str, progress: Callable[[int], None
         for first, block in _blocks(folder / vectors, offset, total, dimension):
             index.add(block)
             progress(first + len(block))
-    faiss.write_index(index, str(folder / FILE))
+    try:
+        faiss.write_index(index, str(folder / FILE))
+    except RuntimeError as error:  # its message quotes the system's, the number is lost
+        full = os.strerror(errno.ENOSPC) in str(error)
+        raise OSError(errno.ENOSPC if full else errno.EIO, f"{FILE} cannot be written: {error}") from error
 
 
 def _empty(plan: Plan, dimension: int) -> Any:
@@ -234,13 +243,13 @@ def candidates(folder: Path, facts: Mapping[str, Any]) -> Candidates | None:
     except RuntimeError as error:
         raise ValueError(f"{FILE} cannot be read") from error
     refine = int(facts.get("refine", 1))
+    if facts["kind"] != "hnsw":
+        index.nprobe = facts["probes"]
 
     def find(asked: NDArray[np.float32], k: int) -> NDArray[np.int64]:
         count = min(k * refine + _SPARE, index.ntotal)
         if facts["kind"] == "hnsw":
             index.hnsw.efSearch = max(facts["search_depth"], count)
-        else:
-            index.nprobe = facts["probes"]
         rows: NDArray[np.int64] = index.search(asked, count)[1]
         return rows
 

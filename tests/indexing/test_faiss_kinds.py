@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -79,8 +80,13 @@ def test_kinds_find_what_exact_search_finds_with_exact_scores(vectors, tmp_path:
 
 @pytest.mark.parametrize("kind", ["ivf", "hnsw", "pq"])
 def test_the_same_vectors_give_the_same_file(vectors, tmp_path: Path, kind: str) -> None:
-    for name in ("one", "two"):
+    import faiss
+
+    before = faiss.omp_get_max_threads()
+    for threads, name in enumerate(("one", "two"), start=1):
+        faiss.omp_set_num_threads(threads)
         searcher(vectors[:10_000], tmp_path / name, kind=kind)
+    faiss.omp_set_num_threads(before)
     assert (tmp_path / "one" / "index.faiss").read_bytes() == (tmp_path / "two" / "index.faiss").read_bytes()
 
 
@@ -210,3 +216,11 @@ def test_another_kind_takes_the_vectors_over(tmp_path: Path) -> None:
         build(spec, tmp_path / "index", encoder)
         assert len(encoder.encoded) == embedded
         assert opened(tmp_path / "index", spec).search("faiss", ["word7"], 1)[0][0].passage.source == "007.txt"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_said_to_be_full(vectors, tmp_path: Path) -> None:
+    (tmp_path / "index.faiss").symlink_to("/dev/full")
+    with pytest.raises(OSError, match=r"cannot be written") as error:
+        searcher(vectors[:200], tmp_path, kind="hnsw")
+    assert error.value.errno == errno.ENOSPC
