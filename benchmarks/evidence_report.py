@@ -12,7 +12,7 @@ import argparse
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from itertools import pairwise
+from itertools import combinations
 from pathlib import Path
 from statistics import fmean as mean
 from typing import Any
@@ -59,7 +59,7 @@ def _more(recall: Rows) -> list[dict[str, Any]]:
 
 def _quality(scores: Sequence[GradedAnswer], tried: Sequence[int]) -> dict[str, Any]:
     names = [name for name in RETRIEVERS if any(one.retriever == name for one in scores)]
-    pairs = list(dict.fromkeys([*pairwise(tried), (tried[0], tried[-1])]))
+    pairs = list(combinations(tried, 2))
     steps = [step(scores, name, *pair) for name in names for pair in pairs]
     return {
         "points": [_point(one) for one in points(scores) if one.retriever in names and one.interval.n],
