@@ -26,7 +26,7 @@ from quality_tables import markdown
 
 from ragdecode.evaluation.ranking.beir import JudgedCollection, read_beir
 from ragdecode.evaluation.ranking.evaluate import Figures, document_scores, evaluate, trec_order
-from ragdecode.indexing.words import splitter
+from ragdecode.indexing.bm25.words import splitter
 
 SETS = ("scifact", "cranfield", "cisi", "vaswani_npl")
 MEASURES = ("ndcg@10", "recall@100")

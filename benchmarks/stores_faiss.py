@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from stores_timing import interleaved
 
-from ragdecode.indexing import faiss_kinds
-from ragdecode.indexing.embedding import VECTORS
-from ragdecode.indexing.faiss_searcher import FaissSearcher
 from ragdecode.indexing.store import Probe
 from ragdecode.indexing.stores.faiss import FaissSettings, FaissStore
+from ragdecode.indexing.vectors import faiss_kinds
+from ragdecode.indexing.vectors.embedding import VECTORS
+from ragdecode.indexing.vectors.faiss_searcher import FaissSearcher
 from ragdecode.models.catalogue import find_model
 from ragdecode.models.encoder import load_encoder
 

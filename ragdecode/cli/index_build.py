@@ -126,7 +126,7 @@ class _Run:
     def look(self, force: bool) -> None:
         """Tell what a build would take."""
         from ragdecode.documents.inventory import scan
-        from ragdecode.indexing.continuing import continuable
+        from ragdecode.indexing.building.continuing import continuable
         from ragdecode.indexing.estimate import estimate
 
         inventory = scan(self.spec.corpus, self.progress)

@@ -15,20 +15,20 @@ from ragdecode.documents.tokens import TokenOffsets
 from ragdecode.documents.walk import Skipped
 from ragdecode.errors import InputError, RunError
 from ragdecode.indexing import manifest as manifests
-from ragdecode.indexing.collecting import Collector, Earlier
-from ragdecode.indexing.continuing import continuable, same_spec, untouched
-from ragdecode.indexing.crew import Crew, gathered
+from ragdecode.indexing.building.collecting import Collector, Earlier
+from ragdecode.indexing.building.continuing import continuable, same_spec, untouched
+from ragdecode.indexing.building.crew import Crew, gathered
+from ragdecode.indexing.building.identity import content, key
+from ragdecode.indexing.building.loading import loaded
+from ragdecode.indexing.building.pool import Pool
+from ragdecode.indexing.building.store_stage import StoreStage, discard_replaced
+from ragdecode.indexing.building.working import Working
+from ragdecode.indexing.building.workspace import disk_errors, exclusive, next_folder, sweep
 from ragdecode.indexing.estimate import Estimate, estimate
-from ragdecode.indexing.identity import content, key
-from ragdecode.indexing.loading import loaded
 from ragdecode.indexing.manifest import Manifest
 from ragdecode.indexing.passages import PassageTable, write_table
-from ragdecode.indexing.pool import Pool
 from ragdecode.indexing.report import BuildReport, EmptyCorpusError, StageReport, counted, in_bytes
 from ragdecode.indexing.store import Encoders, Progress
-from ragdecode.indexing.store_stage import StoreStage, discard_replaced
-from ragdecode.indexing.working import Working
-from ragdecode.indexing.workspace import disk_errors, exclusive, next_folder, sweep
 from ragdecode.spec.index import IndexSpec
 
 #: told what lies in the corpus and what the build will take (None: nothing is to be done), before anything is read

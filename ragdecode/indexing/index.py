@@ -10,7 +10,7 @@ from typing import Any
 from ragdecode.documents.passage import Passage
 from ragdecode.errors import InputError, RunError
 from ragdecode.indexing import manifest as manifests
-from ragdecode.indexing.continuing import difference
+from ragdecode.indexing.building.continuing import difference
 from ragdecode.indexing.hit import Hit, ranked
 from ragdecode.indexing.manifest import REBUILD, REBUILD_ALL, Manifest
 from ragdecode.indexing.passages import PassageTable

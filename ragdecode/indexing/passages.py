@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, overload
 
 from ragdecode.documents.passage import Passage
 from ragdecode.errors import RunError
+from ragdecode.indexing.building.pool import Stretch
 from ragdecode.indexing.manifest import REBUILD_ALL
-from ragdecode.indexing.pool import Stretch
 
 if TYPE_CHECKING:
     import numpy as np

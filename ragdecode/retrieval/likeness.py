@@ -75,7 +75,7 @@ class Likeness:
     def _encoded(self, texts: Sequence[str], role: Literal["query", "document"]) -> NDArray[np.float32]:
         if self._model is None:
             return self._searcher().encode(texts, role)
-        from ragdecode.indexing.embedding import unit
+        from ragdecode.indexing.vectors.embedding import unit
 
         if self._context.encoders is None:
             raise RunError("it needs an encoder, and no models can be loaded", component=self._component)

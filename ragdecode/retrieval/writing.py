@@ -66,6 +66,6 @@ def words(text: str) -> list[str]:
 
 @cache
 def _splitter() -> Callable[[str], list[str]]:
-    from ragdecode.indexing.words import splitter
+    from ragdecode.indexing.bm25.words import splitter
 
     return splitter("none")

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from ragdecode.indexing.bm25.selection import best
+from ragdecode.indexing.bm25.words import splitter
 from ragdecode.indexing.index import Index
-from ragdecode.indexing.selection import best
 from ragdecode.indexing.store import BuildContext, Probe, Words
 from ragdecode.indexing.stores.bm25 import Bm25Searcher, Bm25Settings, Bm25Store
-from ragdecode.indexing.words import splitter
 from tests.indexing.doubles import build, index_spec, opened, put
 
 REPOSITORY = Path(__file__).parents[2]
@@ -226,7 +226,7 @@ def naive(texts: list[str], weights: dict[str, float]) -> list[tuple[int, float]
 def test_weighted_words_equal_the_formula_with_all_ties(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str, short: int
 ) -> None:
-    monkeypatch.setattr("ragdecode.indexing.bm25_scorer._SHORT", short)
+    monkeypatch.setattr("ragdecode.indexing.bm25.scorer._SHORT", short)
     texts = zipf_texts(100) * 2  # every score is there twice
     index = searcher(texts, tmp_path, backend=backend)
     random = np.random.default_rng(1)

@@ -11,7 +11,7 @@ import pytest
 from ragdecode.documents.readers.text import TextReader
 from ragdecode.errors import InputError, RunError
 from ragdecode.indexing import build as building
-from ragdecode.indexing import pool
+from ragdecode.indexing.building import pool
 from tests.indexing.doubles import TEXTS, HashedWords, answers, build, index_spec, opened, put
 
 

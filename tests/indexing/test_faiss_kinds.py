@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from ragdecode.errors import InputError
-from ragdecode.indexing import faiss_kinds
-from ragdecode.indexing.faiss_searcher import FaissSearcher
 from ragdecode.indexing.store import Probe, Vectors
 from ragdecode.indexing.stores.faiss import FaissSettings, FaissStore
+from ragdecode.indexing.vectors import faiss_kinds
+from ragdecode.indexing.vectors.faiss_searcher import FaissSearcher
 from tests.indexing.doubles import ENCODER, HashedWords, build, index_spec, opened, put
 
 DIMENSION = 32

@@ -13,7 +13,7 @@ from langchain_core.vectorstores import InMemoryVectorStore
 
 from ragdecode.errors import InputError, RunError
 from ragdecode.indexing.index import Index
-from ragdecode.indexing.langchain_embeddings import as_embeddings
+from ragdecode.indexing.langchain.embeddings import as_embeddings
 from ragdecode.indexing.store import Probe
 from tests.indexing.doubles import ENCODER, HashedWords, build, index_spec, opened, put
 

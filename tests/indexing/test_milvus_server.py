@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ragdecode.errors import RunError
-from ragdecode.indexing import milvus_collection
+from ragdecode.indexing.milvus import collection as milvus_collection
 from ragdecode.indexing.stores.milvus import MilvusSettings
 from ragdecode.indexing.stores.milvus_bm25 import MilvusBm25Settings
 from ragdecode.spec.secret import Secret

@@ -13,15 +13,15 @@ from typing import Any
 import pytest
 
 from ragdecode.errors import InputError, RunError
-from ragdecode.indexing import ray_crew
+from ragdecode.indexing.building import ray_crew
 from tests.indexing.doubles import build, index_spec, opened, put
 
 DRIVER = """
 import json, os, sys, time
 from pathlib import Path
 from ragdecode.errors import RagDecodeError
-from ragdecode.indexing import embedding_plan
-from ragdecode.indexing.ray_crew import RayCrew
+from ragdecode.indexing.vectors import plan as embedding_plan
+from ragdecode.indexing.building.ray_crew import RayCrew
 from tests.indexing.doubles import HashedWords, build, index_spec, put
 import ray
 

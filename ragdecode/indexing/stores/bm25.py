@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
+from ragdecode.indexing.bm25.words import splitter
 from ragdecode.indexing.store import Built, Need
-from ragdecode.indexing.words import splitter
 from ragdecode.spec.registry import register
 from ragdecode.spec.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ragdecode.indexing.bm25_matrix import Piece
-    from ragdecode.indexing.bm25_scorer import Scorer
+    from ragdecode.indexing.bm25.matrix import Piece
+    from ragdecode.indexing.bm25.scorer import Scorer
     from ragdecode.indexing.passages import PassageTable
     from ragdecode.indexing.store import BuildContext, Encoders, Probe
 
@@ -94,7 +94,7 @@ class Bm25Store:
 
     def build(self, passages: PassageTable, folder: Path, context: BuildContext) -> Built:
         """Count words and write the backend's files."""
-        from ragdecode.indexing.bm25_scorer import scorer_type
+        from ragdecode.indexing.bm25.scorer import scorer_type
 
         vocabulary: dict[str, int] = {}
         backend = self.settings.backend_for(len(passages))
@@ -140,7 +140,7 @@ class Bm25Store:
 
     def open(self, folder: Path, facts: Mapping[str, Any], encoders: Encoders) -> Bm25Searcher:
         """Open the backend's files."""
-        from ragdecode.indexing.bm25_scorer import scorer_type
+        from ragdecode.indexing.bm25.scorer import scorer_type
 
         scorer = scorer_type(facts["backend"]).read(folder, self.settings) if facts["words"] else None
         return Bm25Searcher(scorer, splitter(self.settings.stemmer, self.settings.stop_words))

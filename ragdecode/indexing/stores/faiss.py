@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from ragdecode.indexing.embedding import VECTORS, embed
 from ragdecode.indexing.store import Built, Need
+from ragdecode.indexing.vectors.embedding import VECTORS, embed
 from ragdecode.spec.model import Dtype, LongInputs, ModelSpec
 from ragdecode.spec.reference import Reference
 from ragdecode.spec.registry import register
 from ragdecode.spec.settings import Settings
 
 if TYPE_CHECKING:
-    from ragdecode.indexing.faiss_searcher import FaissSearcher
     from ragdecode.indexing.passages import PassageTable
     from ragdecode.indexing.store import BuildContext, Encoders
+    from ragdecode.indexing.vectors.faiss_searcher import FaissSearcher
 
 #: settings that belong to some kinds only
 KINDS_OF = {
@@ -91,7 +91,7 @@ class FaissStore:
 
     def build(self, passages: PassageTable, folder: Path, context: BuildContext) -> Built:
         """Embed the passages, then build what finds them quickly from the vectors on disk."""
-        from ragdecode.indexing import faiss_kinds
+        from ragdecode.indexing.vectors import faiss_kinds
 
         dimension = context.encoders(self.settings.model).dimension
         plan = faiss_kinds.plan(self.settings, len(passages), dimension)
@@ -104,7 +104,7 @@ class FaissStore:
 
     def need(self, passages: int, characters: int, encoders: Encoders) -> Need:
         """A vector and a hash a passage, and what the kind of index adds to them."""
-        from ragdecode.indexing import faiss_kinds
+        from ragdecode.indexing.vectors import faiss_kinds
 
         dimension = encoders(self.settings.model).dimension
         disk = passages * (4 * dimension + 16)
@@ -121,8 +121,8 @@ class FaissStore:
         """Map the files; the encoder is loaded with the first query."""
         import numpy as np
 
-        from ragdecode.indexing import faiss_kinds
-        from ragdecode.indexing.faiss_searcher import FaissSearcher
+        from ragdecode.indexing.vectors import faiss_kinds
+        from ragdecode.indexing.vectors.faiss_searcher import FaissSearcher
 
         vectors = np.load(folder / VECTORS, mmap_mode="r", allow_pickle=False)
         candidates = faiss_kinds.candidates(folder, facts)

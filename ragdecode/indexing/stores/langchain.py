@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from ragdecode.indexing.embedding import VECTORS, embed
 from ragdecode.indexing.store import Built, Need
+from ragdecode.indexing.vectors.embedding import VECTORS, embed
 from ragdecode.spec.model import ModelSpec
 from ragdecode.spec.reference import Reference
 from ragdecode.spec.registry import register
 from ragdecode.spec.settings import Settings
 
 if TYPE_CHECKING:
-    from ragdecode.indexing.faiss_searcher import FaissSearcher
     from ragdecode.indexing.passages import PassageTable
     from ragdecode.indexing.store import BuildContext, Encoders
+    from ragdecode.indexing.vectors.faiss_searcher import FaissSearcher
 
 
 class LangChainStoreSettings(Settings):
@@ -55,7 +55,7 @@ class LangChainStore:
 
     def build(self, passages: PassageTable, folder: Path, context: BuildContext) -> Built:
         """Embed the passages into the index's folder; put them into the vector store if it keeps them."""
-        from ragdecode.indexing.langchain_store import Shelf, open_shelf
+        from ragdecode.indexing.langchain.store import Shelf, open_shelf
 
         shelf = Shelf.after(context, len(passages))
         embedded = embed(passages, folder, self.settings.encoder, context, "embed")
@@ -80,9 +80,9 @@ class LangChainStore:
         """Make the vector store, fill it if it lives in memory; it proposes rows, the vectors on disk score them."""
         import numpy as np
 
-        from ragdecode.indexing.faiss_searcher import FaissSearcher
-        from ragdecode.indexing.langchain_store import Shelf, open_shelf
+        from ragdecode.indexing.langchain.store import Shelf, open_shelf
         from ragdecode.indexing.passages import PassageTable
+        from ragdecode.indexing.vectors.faiss_searcher import FaissSearcher
 
         vectors = np.load(folder / VECTORS, mmap_mode="r", allow_pickle=False)
         passages = PassageTable(folder.parent.parent)
@@ -94,7 +94,7 @@ class LangChainStore:
 
     def discard(self, facts: Mapping[str, Any]) -> None:
         """Remove the passages from the vector store."""
-        from ragdecode.indexing.langchain_store import discard
+        from ragdecode.indexing.langchain.store import discard
 
         if "elsewhere" in facts:
             discard(self.settings, facts["elsewhere"])

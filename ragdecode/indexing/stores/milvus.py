@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from ragdecode.indexing.embedding import VECTORS, embed
-from ragdecode.indexing.milvus_server import MilvusAddress
+from ragdecode.indexing.milvus.server import MilvusAddress
 from ragdecode.indexing.store import Built, Need
+from ragdecode.indexing.vectors.embedding import VECTORS, embed
 from ragdecode.spec.model import ModelSpec
 from ragdecode.spec.reference import Reference
 from ragdecode.spec.registry import register
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from ragdecode.indexing.faiss_searcher import FaissSearcher
     from ragdecode.indexing.passages import PassageTable
     from ragdecode.indexing.store import BuildContext, Encoders
+    from ragdecode.indexing.vectors.faiss_searcher import FaissSearcher
 
 #: rows asked for beyond k, so that ties with the k-th are seen
 _MORE = 16
@@ -65,7 +65,7 @@ class MilvusStore:
 
     def build(self, passages: PassageTable, folder: Path, context: BuildContext) -> Built:
         """Embed the passages into the index's folder and put the vectors into a new collection."""
-        from ragdecode.indexing.milvus_collection import building
+        from ragdecode.indexing.milvus.collection import building
 
         with building(self.settings, "milvus", context) as collection:  # before hours of embedding
             embedded = embed(passages, folder, self.settings.encoder, context, "embed")
@@ -91,8 +91,8 @@ class MilvusStore:
         """Connect and load the collection; Milvus proposes rows, and the vectors on disk give their exact scores."""
         import numpy as np
 
-        from ragdecode.indexing.faiss_searcher import FaissSearcher
-        from ragdecode.indexing.milvus_collection import opened
+        from ragdecode.indexing.milvus.collection import opened
+        from ragdecode.indexing.vectors.faiss_searcher import FaissSearcher
 
         vectors = np.load(folder / VECTORS, mmap_mode="r", allow_pickle=False)
         collection = opened(self.settings, facts)
@@ -109,7 +109,7 @@ class MilvusStore:
 
     def discard(self, facts: Mapping[str, Any]) -> None:
         """Remove the collection."""
-        from ragdecode.indexing.milvus_collection import discard
+        from ragdecode.indexing.milvus.collection import discard
 
         discard(self.settings, facts)
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
-from ragdecode.indexing.milvus_server import MilvusAddress
+from ragdecode.indexing.milvus.server import MilvusAddress
 from ragdecode.indexing.store import Built, Need
 from ragdecode.indexing.stores.bm25 import Stemmer, StopWords
 from ragdecode.spec.registry import register
 
 if TYPE_CHECKING:
-    from ragdecode.indexing.milvus_words import MilvusWords
+    from ragdecode.indexing.milvus.words import MilvusWords
     from ragdecode.indexing.passages import PassageTable
     from ragdecode.indexing.store import BuildContext, Encoders
 
@@ -55,8 +55,8 @@ class MilvusBm25Store:
 
     def build(self, passages: PassageTable, folder: Path, context: BuildContext) -> Built:
         """Count words, keep the vocabulary in the index's folder, and put the weights into a new collection."""
-        from ragdecode.indexing.milvus_collection import building
-        from ragdecode.indexing.milvus_words import weigh
+        from ragdecode.indexing.milvus.collection import building
+        from ragdecode.indexing.milvus.words import weigh
 
         with building(self.settings, "milvus_bm25", context) as collection:
             words, rows = weigh(passages, folder, self.settings, context)
@@ -75,13 +75,13 @@ class MilvusBm25Store:
 
     def open(self, folder: Path, facts: Mapping[str, Any], encoders: Encoders) -> MilvusWords:
         """Connect, load the collection and read the vocabulary."""
-        from ragdecode.indexing.milvus_collection import opened
-        from ragdecode.indexing.milvus_words import MilvusWords
+        from ragdecode.indexing.milvus.collection import opened
+        from ragdecode.indexing.milvus.words import MilvusWords
 
         return MilvusWords(folder, opened(self.settings, facts), self.settings)
 
     def discard(self, facts: Mapping[str, Any]) -> None:
         """Remove the collection."""
-        from ragdecode.indexing.milvus_collection import discard
+        from ragdecode.indexing.milvus.collection import discard
 
         discard(self.settings, facts)

@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from ragdecode.errors import RunError
+from ragdecode.indexing.bm25.words import splitter
 from ragdecode.indexing.hit import Hit
-from ragdecode.indexing.words import splitter
 from ragdecode.retrieval.excerpt import ELISION, Span, excerpt, sentences
 from ragdecode.retrieval.likeness import STORE, Likeness, check_encoder
 from ragdecode.retrieval.query import Query

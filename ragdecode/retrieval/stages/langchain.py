@@ -100,7 +100,7 @@ class LangChainStage:
             return self._made
 
     def _make(self, context: RetrievalContext) -> BaseRetriever:
-        from ragdecode.indexing.langchain_embeddings import as_embeddings
+        from ragdecode.indexing.langchain.embeddings import as_embeddings
         from ragdecode.retrieval.langchain_objects import RETRIEVER, VECTOR_STORE, Maker
 
         settings = self.settings

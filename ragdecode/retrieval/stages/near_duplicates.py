@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, model_validator
 
+from ragdecode.indexing.bm25.words import splitter
 from ragdecode.indexing.hit import Hit
-from ragdecode.indexing.words import splitter
 from ragdecode.retrieval.excerpt import overlap
 from ragdecode.retrieval.likeness import STORE, Likeness, check_encoder
 from ragdecode.retrieval.query import Query

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from ragdecode.documents.tokens import TokenOffsets
-from ragdecode.indexing.extraction import Extractor, Job, Outcome
+from ragdecode.indexing.building.extraction import Extractor, Job, Outcome
 from ragdecode.indexing.store import Encoders
 from ragdecode.spec.index import IndexSpec
 
@@ -63,7 +63,7 @@ def gathered(spec: IndexSpec, token_offsets: TokenOffsets, encoders: Encoders, w
     if not workers:
         yield Alone(spec, token_offsets, encoders)
         return
-    from ragdecode.indexing.ray_crew import RayCrew
+    from ragdecode.indexing.building.ray_crew import RayCrew
 
     with RayCrew(spec, token_offsets, encoders, workers) as crew:
         yield crew

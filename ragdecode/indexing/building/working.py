@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ragdecode.indexing import manifest as manifests
-from ragdecode.indexing.journal import Journal
+from ragdecode.indexing.building.journal import Journal
 
 NAME = ".building"
 

@@ -7,14 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ragdecode.indexing import bm25_matrix as matrix
-from ragdecode.indexing.selection import best
+from ragdecode.indexing.bm25 import matrix as matrix
+from ragdecode.indexing.bm25.selection import best
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from ragdecode.indexing.bm25_matrix import Piece
+    from ragdecode.indexing.bm25.matrix import Piece
     from ragdecode.indexing.stores.bm25 import Bm25Settings
 
 #: share of all that a query could score by which sums in single precision may be off

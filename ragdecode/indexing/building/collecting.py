@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 from ragdecode.documents.loader import Loaded
 from ragdecode.documents.walk import Found, Skipped
-from ragdecode.indexing.crew import Crew
-from ragdecode.indexing.extraction import Job, Outcome, skipped_entry
+from ragdecode.indexing.building.crew import Crew
+from ragdecode.indexing.building.extraction import Job, Outcome, skipped_entry
+from ragdecode.indexing.building.pool import Pool, Stretch
 from ragdecode.indexing.manifest import FileEntry, Manifest, SkippedEntry
 from ragdecode.indexing.passages import LINES, PassageTable
-from ragdecode.indexing.pool import Pool, Stretch
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ragdecode.indexing.embedding import new_array
+from ragdecode.indexing.vectors.embedding import new_array
 
 if TYPE_CHECKING:
     import numpy as np

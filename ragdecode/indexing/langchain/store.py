@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ragdecode.errors import InputError, RagDecodeError, RunError
-from ragdecode.indexing.langchain_embeddings import known_embeddings
+from ragdecode.indexing.langchain.embeddings import known_embeddings
 from ragdecode.indexing.manifest import REBUILD_ALL
 from ragdecode.spec.class_path import check_arguments, construct, load_class
 

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ragdecode.indexing.words import splitter
+from ragdecode.indexing.bm25.words import splitter
 
 if TYPE_CHECKING:
-    from ragdecode.indexing.milvus_collection import Collection
+    from ragdecode.indexing.milvus.collection import Collection
     from ragdecode.indexing.passages import PassageTable
     from ragdecode.indexing.store import BuildContext, Probe
     from ragdecode.indexing.stores.milvus_bm25 import MilvusBm25Settings

@@ -6,7 +6,7 @@ import hashlib
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from ragdecode.indexing.embedding import unit
+from ragdecode.indexing.vectors.embedding import unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ragdecode.errors import RunError
-from ragdecode.indexing.journal import Journal
+from ragdecode.indexing.building.journal import Journal
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from ragdecode.indexing.embedding_plan import Known, Plan
     from ragdecode.indexing.passages import PassageTable
     from ragdecode.indexing.store import BuildContext
+    from ragdecode.indexing.vectors.plan import Known, Plan
     from ragdecode.spec.model import ModelSpec
 
 VECTORS, HASHES = "vectors.npy", "hashes.npy"
@@ -64,7 +64,7 @@ def embed(
         OSError: The disk is full.
         RunError: The encoder gave something that is no vector.
     """
-    from ragdecode.indexing.embedding_plan import Plan, checksum, previous_known, salvaged_known
+    from ragdecode.indexing.vectors.plan import Plan, checksum, previous_known, salvaged_known
 
     encoder = context.encoders(model)
     head: dict[str, Any] = {"encoder": encoder.fingerprint, "dimension": encoder.dimension}
@@ -95,7 +95,7 @@ def _begin(folder: Path, head: dict[str, Any], plan: Plan) -> tuple[np.memmap[An
     """The map of the vectors, and the batches in it that are done."""
     import numpy as np
 
-    from ragdecode.indexing.embedding_plan import holds
+    from ragdecode.indexing.vectors.plan import holds
 
     journal, shape = Journal(folder / JOURNAL), (len(plan.hashes), head["dimension"])
     records = journal.read()

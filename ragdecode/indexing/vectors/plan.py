@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ragdecode.indexing.embedding import HASHES, JOURNAL, VECTORS
-from ragdecode.indexing.journal import Journal
+from ragdecode.indexing.building.journal import Journal
+from ragdecode.indexing.vectors.embedding import HASHES, JOURNAL, VECTORS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,9 +6,9 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from ragdecode.indexing.journal import append
+from ragdecode.indexing.building.journal import append
+from ragdecode.indexing.building.working import Working
 from ragdecode.indexing.manifest import FileEntry, SkippedEntry
-from ragdecode.indexing.working import Working
 
 
 @dataclass(frozen=True, slots=True)

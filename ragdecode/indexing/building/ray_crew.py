@@ -15,7 +15,7 @@ from ragdecode.documents.reader import readers_by_suffix
 from ragdecode.documents.tokens import TokenOffsets
 from ragdecode.documents.walk import Found
 from ragdecode.errors import InputError, RagDecodeError, RunError
-from ragdecode.indexing.extraction import Extractor, Job, Outcome
+from ragdecode.indexing.building.extraction import Extractor, Job, Outcome
 from ragdecode.indexing.store import Encoders
 from ragdecode.spec.index import IndexSpec
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ragdecode.errors import RunError
 from ragdecode.indexing.manifest import REBUILD_ALL
-from ragdecode.indexing.milvus_server import Connection, MilvusAddress, connect
+from ragdecode.indexing.milvus.server import Connection, MilvusAddress, connect
 
 if TYPE_CHECKING:
     from ragdecode.indexing.store import BuildContext

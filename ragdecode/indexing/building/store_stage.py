@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from ragdecode.indexing import manifest as manifests
-from ragdecode.indexing.crew import Crew
-from ragdecode.indexing.embedding import HASHES, JOURNAL, VECTORS
+from ragdecode.indexing.building.crew import Crew
+from ragdecode.indexing.building.working import Working
+from ragdecode.indexing.building.workspace import own_name
 from ragdecode.indexing.manifest import DataEntry, Manifest, StoreEntry
 from ragdecode.indexing.passages import LINES, OFFSETS, PassageTable
 from ragdecode.indexing.report import StageReport
 from ragdecode.indexing.store import BuildContext, Built, Elsewhere, Encoders, Previous, Progress, Store
-from ragdecode.indexing.working import Working
-from ragdecode.indexing.workspace import own_name
+from ragdecode.indexing.vectors.embedding import HASHES, JOURNAL, VECTORS
 from ragdecode.spec.part import Part, PartKind
 
 logger = logging.getLogger(__name__)

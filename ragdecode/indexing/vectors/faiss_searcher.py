@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from ragdecode.errors import InputError
-from ragdecode.indexing.embedding import unit
 from ragdecode.indexing.store import Encoder, Encoders, Probe
+from ragdecode.indexing.vectors.embedding import unit
 from ragdecode.spec.model import ModelSpec
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from ragdecode.indexing.faiss_kinds import Candidates
+    from ragdecode.indexing.vectors.faiss_kinds import Candidates
 
 
 class FaissSearcher:

@@ -1,0 +1,1 @@
+"""Passages as words: counting them, and scoring them with BM25."""

@@ -1,0 +1,1 @@
+"""Passages as vectors: embedding them, and searching them with FAISS."""
