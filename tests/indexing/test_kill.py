@@ -13,7 +13,8 @@ from tests.indexing.doubles import answers, build, index_spec, opened, put
 DRIVER = """
 import os, signal, sys
 from pathlib import Path
-from ragdecode.indexing import manifest, pool, store_stage, working
+from ragdecode.indexing import manifest
+from ragdecode.indexing.building import pool, store_stage, working
 from tests.indexing import doubles
 
 def die(*args, **kwargs):

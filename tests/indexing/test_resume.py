@@ -19,9 +19,11 @@ from ragdecode.documents.loader import Loaded
 from ragdecode.documents.readers.text import TextReader
 from ragdecode.documents.walk import Skipped
 from ragdecode.errors import InputError, RunError
-from ragdecode.indexing import embedding, embedding_plan, journal, pool
+from ragdecode.indexing.building import journal, pool
 from ragdecode.indexing.store import Built, Need
 from ragdecode.indexing.stores.bm25 import Bm25Store
+from ragdecode.indexing.vectors import embedding
+from ragdecode.indexing.vectors import plan as embedding_plan
 from ragdecode.spec import registry
 from ragdecode.spec.registry import register
 from tests.indexing.doubles import HashedWords, build, index_spec, opened, put

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ragdecode.indexing.bm25 import matrix as matrix
+from ragdecode.indexing.bm25 import matrix
 from ragdecode.indexing.bm25.selection import best
 
 if TYPE_CHECKING:
