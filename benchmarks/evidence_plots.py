@@ -30,8 +30,9 @@ def curves(axes: Any, found: Iterable[Point], chosen: str, counted: bool = False
         if not own:
             continue
         places = [point.k for point in own]
+        label = name if counted else f"{name} (n={own[0].interval.n})"
         axes.plot(places, [100 * point.interval.mean for point in own], marker=MARKS[name], ms=5, color=COLOURS[name],
-                  label=name)  # fmt: skip
+                  label=label)  # fmt: skip
         low, high = ([100 * getattr(point.interval, end) for point in own] for end in ("low", "high"))
         axes.fill_between(places, low, high, color=COLOURS[name], alpha=0.13, lw=0)
         if counted and name == "hybrid":  # the sizes are much alike
@@ -89,8 +90,7 @@ def plot_answers(rows: Rows, folder: Path) -> None:
         found = points(graded(rows, metric))
         curves(axes, found, "all")
         _levels(axes, found)
-        questions = len({row["question"] for row in rows})
-        finish(axes, f"all questions (n={questions})", LABELS[metric], counts(rows))
+        finish(axes, "all questions", LABELS[metric], counts(rows))
     save(figure, folder, "evidence-answers")
 
 
