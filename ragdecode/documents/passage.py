@@ -23,7 +23,7 @@ class Passage:
         text: Its characters; ``document.text[start:end]``.
         source: File, relative to the corpus folder.
         page: 1-based page on which it starts, or None.
-        heading: Headings above it, outermost first, joined by `` > ``; empty if there are none.
+        heading: Headings above it, outermost first, joined by `` > ``; empty if there are none. Long ones are cut.
         start: Character offset of its first character in the document's text.
         end: Offset just behind its last character.
         tokens: Length in tokens, as counted within the document.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from ragdecode.documents.document import Document, Heading, Record, Value
@@ -14,6 +14,8 @@ from ragdecode.documents.units import Span, Units
 from ragdecode.spec.index import SplitSpec
 
 _SPACE = re.compile(r"\s+")
+#: characters of a heading, and of a path of headings: every passage below carries them
+_HEADING, _PATH = 300, 1000
 
 
 def split(document: Document, source: str, spec: SplitSpec, token_offsets: TokenOffsets) -> list[Passage]:
@@ -126,7 +128,7 @@ class _Headings:
             while open_ and open_[-1].level >= heading.level:
                 open_.pop()
             open_.append(heading)
-            self.paths.append(" > ".join(item.text for item in open_))
+            self.paths.append(_path(open_))
 
     def path(self, start: int, end: int) -> str:
         """Headings above the first body text in a passage: a title with its first section counts as that section."""
@@ -165,9 +167,27 @@ class _Records:
     def heading(self, offset: int, below: str) -> str:
         """The heading path, with the record's title at its head."""
         record = self.at(offset)
-        return " > ".join(part for part in (record.title if record else "", below) if part)
+        return " > ".join(part for part in (_short(record.title) if record else "", below) if part)
 
     def metadata(self, offset: int) -> dict[str, Value]:
         """Metadata of the file and the record."""
         record = self.at(offset)
         return {**self.document.metadata, **(record.metadata if record else {})}
+
+
+def _path(headings: Sequence[Heading]) -> str:
+    """Headings, the outermost first, joined; of a path that is too long only the innermost ones."""
+    parts: list[str] = []
+    room = _PATH
+    for heading in reversed(headings):
+        part = _short(heading.text)
+        if room < len(part):
+            parts.append("…")
+            break
+        room -= len(part) + 3
+        parts.append(part)
+    return " > ".join(reversed(parts))
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _HEADING else text[: _HEADING - 1].rstrip() + "…"

@@ -10,6 +10,7 @@ import pytest
 from ragdecode.documents.document import Document
 from ragdecode.documents.globs import matcher
 from ragdecode.documents.reader import UnreadableError, readers_by_suffix
+from ragdecode.documents.readers.html import HtmlReader
 from ragdecode.documents.readers.text import TextReader, TextSettings
 from ragdecode.errors import InputError
 from ragdecode.spec import registry
@@ -373,3 +374,9 @@ def test_real_pdf_bookmarks_are_placed() -> None:
     document = read(".pdf", (CORPUS / "pdf" / "pdflatex-outline.pdf").read_bytes())
     assert headings(document) == [(1, "Foo"), (1, "Bar"), (1, "Baz")] * 3
     assert heading_sources(document) == [f"{n} {w}" for n, w in enumerate(["Foo", "Bar", "Baz"] * 3, start=1)]
+
+
+def test_a_title_as_long_as_a_page_is_not_carried_by_every_passage() -> None:
+    page = "<title>{}</title><p>Text.</p>"
+    assert HtmlReader(NoSettings()).read(page.format("Short").encode()).metadata == {"title": "Short"}
+    assert HtmlReader(NoSettings()).read(page.format("long " * 1000).encode()).metadata == {}

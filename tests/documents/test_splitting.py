@@ -268,3 +268,26 @@ def test_characters_of_several_tokens_stay_whole(limit: int) -> None:
     passages = split(Document("🙂" * 30), "a", SplitSpec(tokens=limit, overlap=8), characters)
     assert all(passage.tokens <= limit for passage in passages)
     assert all(set(passage.text) == {"🙂"} for passage in passages)
+
+
+def test_long_headings_do_not_multiply_in_the_passages_below() -> None:
+    title = "word and more. " * 2000
+    text = f"{title}\n\n" + "body of the page. " * 2000
+    passages = split(Document(text, (Heading(1, title, 0, len(title)),)), "a.html", SplitSpec(), words)
+    assert len(passages) > 50
+    assert all(passage.heading.startswith("word and more.") and len(passage.heading) <= 300 for passage in passages)
+
+
+def test_of_deeply_nested_headings_the_innermost_are_told() -> None:
+    text = "word " * 20_000
+    nested = tuple(Heading(level, f"heading {level}", 20 * level, 20 * level) for level in range(1, 4000))
+    last = split(Document(text, nested), "a.pdf", SplitSpec(), words)[-1]
+    assert last.heading.startswith("… > ")
+    assert last.heading.endswith("heading 3998 > heading 3999")
+    assert len(last.heading) < 1010
+
+
+def test_long_titles_of_records_do_not_multiply() -> None:
+    record = Record("r", 0, "t" * 5000)
+    passages = split(Document("word " * 2000, records=(record,)), "a.jsonl", SplitSpec(), words)
+    assert {len(passage.heading) for passage in passages} == {300}

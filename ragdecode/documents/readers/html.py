@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ragdecode.documents.document import Block, Document, Heading
 from ragdecode.documents.encoding import clean, decode
+from ragdecode.documents.records import scalars
 from ragdecode.spec.registry import register
 from ragdecode.spec.settings import NoSettings
 
@@ -66,7 +67,7 @@ class HtmlReader:
         page.walk(soup)
         title = " ".join(clean(soup.title.get_text()).split()) if soup.title else ""
         blocks = sorted(page.blocks, key=lambda block: (block.start, -block.end))
-        metadata = {"title": title} if title else {}
+        metadata = scalars([("title", title)])
         return Document("".join(page.parts), tuple(page.headings), metadata=metadata, blocks=tuple(blocks))
 
 
