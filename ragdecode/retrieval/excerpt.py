@@ -19,11 +19,17 @@ Span = tuple[int, int]
 
 
 def kept_spans(passage: Passage) -> list[Span]:
-    """The parts of the document that the passage shows, as offsets into the document's text, in order."""
+    """The parts of the document that the passage shows, as offsets into the document's text, in order.
+
+    A record may have a field of the name `KEPT` itself: what does not describe the text is not ours.
+    """
     written = passage.attributes.get(KEPT)
-    if not isinstance(written, str) or re.fullmatch(r"\d+-\d+( \d+-\d+)*", written) is None:
-        return [(passage.start, passage.start + len(passage.text))]
-    return [(int(start), int(end)) for start, end in (part.split("-") for part in written.split(" "))]
+    if isinstance(written, str) and re.fullmatch(r"\d{1,18}-\d{1,18}( \d{1,18}-\d{1,18})*", written, re.ASCII):
+        spans = [(int(start), int(end)) for start, end in (part.split("-") for part in written.split(" "))]
+        length = sum(end - start for start, end in spans) + len(ELISION) * (len(spans) - 1)
+        if length == len(passage.text) and all(start < end for start, end in spans):
+            return spans
+    return [(passage.start, passage.start + len(passage.text))]
 
 
 def sentences(passage: Passage) -> list[Span]:

@@ -32,7 +32,7 @@ def compile_template(template: str | None) -> Callable[[Hit], str]:
     try:
         compiled = environment.from_string(template or _PROMPT.read_text(encoding="utf-8").rstrip("\n"))
         compiled.render(text="", source="", heading="")
-    except TemplateError as error:
+    except (TemplateError, TypeError, ValueError, ArithmeticError, AttributeError, LookupError) as error:
         raise ValueError(f"template: {error}") from error
 
     def render(hit: Hit) -> str:

@@ -14,19 +14,21 @@ Count = Callable[[Sequence[str]], list[int]]
 def first_sentences(passages: Sequence[Passage], limits: Sequence[int], count: Count) -> list[Passage | None]:
     """As many whole sentences from the beginning of each passage as its limit allows; None if the first is too long.
 
-    All beginnings of all passages are counted in one call.
+    Beginnings of all passages are counted together, a few calls in all, however many sentences there are.
     """
     spans = [sentences(passage) for passage in passages]
-    beginnings = [
-        [excerpt(passage, own[: many + 1]) for many in range(len(own))]
-        for passage, own in zip(passages, spans, strict=True)
-    ]
-    counts = iter(count([shown.text for own in beginnings for shown in own]) if any(beginnings) else [])
-    short: list[Passage | None] = []
-    for own, limit in zip(beginnings, limits, strict=True):
-        fitting = [shown for shown in own if next(counts) <= limit]
-        short.append(fitting[-1] if fitting else None)
-    return short
+    good = [0] * len(passages)  # so many sentences fit
+    bad = [len(own) + 1 for own in spans]  # so many do not
+    fitting: list[Passage | None] = [None] * len(passages)
+    while open_ := [at for at in range(len(passages)) if bad[at] - good[at] > 1]:
+        many = {at: (good[at] + bad[at]) // 2 for at in open_}
+        shown = {at: excerpt(passages[at], spans[at][: many[at]]) for at in open_}
+        for at, tokens in zip(open_, count([shown[at].text for at in open_]), strict=True):
+            if tokens <= limits[at]:
+                good[at], fitting[at] = many[at], shown[at]
+            else:
+                bad[at] = many[at]
+    return fitting
 
 
 def last_words(texts: Sequence[str], limit: int, count: Count | None) -> list[str]:

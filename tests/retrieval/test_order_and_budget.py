@@ -97,7 +97,7 @@ def test_the_last_is_shortened_at_the_end_of_a_sentence() -> None:
 
     found = refine({"budget": {"tokens": 5, "cut": "shorten"}}, [[second, first], [first]], count_tokens=counting)
     assert [texts(hits) for hits in found] == [["One two three."], ["One two three."]]  # no sentence fits into two
-    assert len(calls) == 2
+    assert calls == [3, 1, 1]  # all passages at once; then the halves of the one that is shortened
 
 
 def test_limits_without_tokens_need_no_model() -> None:

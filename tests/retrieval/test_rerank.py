@@ -105,6 +105,8 @@ def test_a_missing_model_is_told(index: Index) -> None:
         ({"by": CROSS, "template": "x"}, "no place with a cross-encoder"),
         ({"template": "{{ txt }}"}, "'txt' is undefined"),
         ({"template": "{% if"}, "template"),
+        ({"template": "{{ 1 / 0 }}"}, "template: division by zero"),
+        ({"template": "{{ text + 1 }}"}, "template"),
         ({"template": "{{ text.__class__.__mro__ }}"}, "template"),
     ],
 )
