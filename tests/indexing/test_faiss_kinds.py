@@ -118,6 +118,21 @@ def test_more_probes_and_deeper_walks_find_more(vectors, tmp_path: Path) -> None
     assert recall("narrow", kind="hnsw", neighbours=4, build_depth=4, search_depth=1) < recall("wide", kind="hnsw")
 
 
+def test_a_search_sets_nothing_that_another_thread_searches_by(vectors, tmp_path: Path, monkeypatch) -> None:
+    import faiss
+
+    np.save(tmp_path / "vectors.npy", vectors[:2000])
+    plan = faiss_kinds.Plan("hnsw", {"neighbours": 8, "build_depth": 40, "search_depth": 16})
+    faiss_kinds.build(plan, tmp_path, "vectors.npy", lambda done: None)
+    index = faiss.read_index(str(tmp_path / faiss_kinds.FILE))
+    monkeypatch.setattr(faiss, "read_index", lambda *where: index)
+    find = faiss_kinds.candidates(tmp_path, plan.facts)
+    assert find is not None
+    before = index.hnsw.efSearch
+    assert (find(vectors[:1], 500) >= 0).all()  # as deep as it is asked to
+    assert index.hnsw.efSearch == before
+
+
 def test_all_lists_probed_is_exact(vectors, tmp_path: Path) -> None:
     queries = [Probe(f"q{number}") for number in range(0, 1000, 50)]
     exact = searcher(vectors, tmp_path / "flat", kind="flat").search(queries, 10)

@@ -248,9 +248,11 @@ def candidates(folder: Path, facts: Mapping[str, Any]) -> Candidates | None:
 
     def find(asked: NDArray[np.float32], k: int) -> NDArray[np.int64]:
         count = min(k * refine + _SPARE, index.ntotal)
+        own = None  # threads search the same index at once: what belongs to one search is not set on it
         if facts["kind"] == "hnsw":
-            index.hnsw.efSearch = max(facts["search_depth"], count)
-        rows: NDArray[np.int64] = index.search(asked, count)[1]
+            depth = max(facts["search_depth"], count)
+            own = faiss.SearchParametersHNSW(efSearch=depth)  # type: ignore[attr-defined]
+        rows: NDArray[np.int64] = index.search(asked, count, params=own)[1]
         return rows
 
     return find

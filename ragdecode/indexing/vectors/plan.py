@@ -122,7 +122,7 @@ def previous_known(previous: Previous | None, head: Mapping[str, Any]) -> Known 
     try:
         vectors = np.load(previous.folder / VECTORS, mmap_mode="r", allow_pickle=False)
         hashes = load_hashes(previous.folder)
-    except OSError:  # a store need not keep them
+    except (OSError, ValueError):  # a store need not keep them; damage is found when they are not used too
         return None
     return Known(vectors, hashes, np.arange(len(hashes)))
 
