@@ -201,6 +201,14 @@ def test_an_archive_made_to_fill_memory_is_refused_before_it_is_unpacked(monkeyp
         read(data)
 
 
+def test_xml_under_another_name_counts_as_xml(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "_MOST_XML", 1_000_000)
+    for start in (b"<a>", b"\xef\xbb\xbf \n<a>", "\ufeff<a>".encode("utf-16-be")):
+        with pytest.raises(UnreadableError, match="too large once unpacked: 2 MB"):
+            read(changed(GOOD, {"word/document.bin": start + b" " * 1_100_000 + b"</a>"}))
+    assert read(changed(GOOD, {"word/media/image1.png": b"\x89PNG" + b" " * 1_100_000})).text == read(GOOD).text
+
+
 def test_entities_are_not_expanded() -> None:
     entities = "".join(f'<!ENTITY e{n} "{f"&e{n - 1};" * 10}">' for n in range(1, 30))
     document = f'<!DOCTYPE d [<!ENTITY e0 "lol">{entities}]><w:document xmlns:w="{W}"><w:body><w:p><w:r>'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
@@ -22,6 +23,10 @@ _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 #: what may come out of the archive, in bytes: in all, and in XML, which takes ten times as much once it is parsed
 _MOST = 1_000_000_000
 _MOST_XML = 100_000_000
+#: parts of fewer bytes are not looked into
+_SMALL = 1_000_000
+#: what may stand before the first sign of XML: blanks and marks of the byte order
+_BLANK = b" \t\r\n\0\xef\xbb\xbf\xff\xfe"
 _OTHERS = {"xl/": "an Excel workbook", "ppt/": "a PowerPoint presentation", "mimetype": "an OpenDocument or EPUB file"}
 
 
@@ -77,8 +82,10 @@ def _check(data: bytes) -> None:
     if not data.startswith(b"PK"):
         raise UnreadableError("wrong extension: the content is not a Word document")
     try:
-        entries = zipfile.ZipFile(io.BytesIO(data)).infolist()
-    except (zipfile.BadZipFile, ValueError, OSError, EOFError) as error:
+        archive = zipfile.ZipFile(io.BytesIO(data))
+        entries = archive.infolist()
+        xml = sum(entry.file_size for entry in entries if _is_xml(archive, entry))
+    except (zipfile.BadZipFile, zlib.error, ValueError, OSError, EOFError, RuntimeError) as error:
         raise UnreadableError(f"damaged: no complete ZIP archive: {error}") from error
     names = {entry.filename for entry in entries}
     if not names & {"word/document.xml", "[Content_Types].xml"}:
@@ -89,12 +96,21 @@ def _check(data: bytes) -> None:
             raise UnreadableError(f"wrong extension: the content is {what}")
     # sizes that lie are of no use: no more than the size that is written down is ever unpacked
     total = sum(entry.file_size for entry in entries)
-    xml = sum(entry.file_size for entry in entries if entry.filename.lower().endswith((".xml", ".rels")))
     if total > _MOST or xml > _MOST_XML:
         raise UnreadableError(
             f"too large once unpacked: {total / 1e6:,.0f} MB, {xml / 1e6:,.0f} MB of it XML "
             f"(at most {_MOST / 1e6:,.0f} and {_MOST_XML / 1e6:,.0f})"
         )
+
+
+def _is_xml(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bool:
+    """By its name, or by its first sign: what a part is, its name need not say."""
+    if entry.filename.lower().endswith((".xml", ".rels")):
+        return True
+    if entry.file_size < _SMALL:
+        return False
+    with archive.open(entry) as stream:
+        return stream.read(64).lstrip(_BLANK)[:1] == b"<"
 
 
 def _properties(file: DocxDocument) -> dict[str, Value]:
