@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from langchain_core.vectorstores import InMemoryVectorStore
 
 from ragdecode.errors import InputError, RunError
 from ragdecode.indexing.index import Index
-from ragdecode.indexing.langchain.embeddings import as_embeddings
+from ragdecode.indexing.langchain.embeddings import as_embeddings, known_embeddings
 from ragdecode.indexing.store import Probe
 from tests.indexing.doubles import ENCODER, HashedWords, build, index_spec, opened, put
 
@@ -130,3 +131,24 @@ def test_an_encoder_serves_as_embeddings() -> None:
     assert np.allclose(embeddings.embed_documents(texts), expected)
     found = InMemoryVectorStore.from_texts(texts, embeddings).similarity_search("pear", k=1)
     assert found[0].page_content == "green pear tree"
+
+
+def test_texts_are_gone_through_only_when_documents_are_to_be_embedded() -> None:
+    encoder = HashedWords(16)
+    gone: list[str] = []
+
+    def texts() -> Iterator[str]:
+        for text in ("a pear", "a plum"):
+            gone.append(text)
+            yield text
+
+    vectors = np.eye(2, 16, dtype=np.float32)
+    embeddings = known_embeddings(lambda: encoder, texts(), vectors)
+    assert embeddings.embed_query("a pear") == as_embeddings(encoder).embed_query("a pear")
+    assert gone == []
+    for _ in range(2):
+        assert embeddings.embed_documents(["a plum", "a fig"]) == [
+            vectors[1].tolist(),
+            *as_embeddings(encoder).embed_documents(["a fig"]),
+        ]
+    assert gone == ["a pear", "a plum"]

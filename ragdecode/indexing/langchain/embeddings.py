@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import cache
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 def as_embeddings(encoder: Encoder) -> Embeddings:
     """The encoder as LangChain ``Embeddings``: vectors of length 1, queries and documents each in their role."""
-    return _embeddings(lambda: encoder, {}, None)
+    return _embeddings(lambda: encoder, dict, None)
 
 
 def known_embeddings(encoder: Callable[[], Encoder], texts: Iterable[str], vectors: NDArray[np.float32]) -> Embeddings:
@@ -28,14 +29,14 @@ def known_embeddings(encoder: Callable[[], Encoder], texts: Iterable[str], vecto
 
     Args:
         encoder: Gives the encoder when it is first needed.
-        texts: Texts of the rows of ``vectors``; only their hashes are kept.
+        texts: Texts of the rows of ``vectors``; gone through with the first documents, and only their hashes are kept.
         vectors: May be a memory map ``[len(texts), dimension]``.
     """
-    return _embeddings(encoder, {_hash(text): row for row, text in enumerate(texts)}, vectors)
+    return _embeddings(encoder, cache(lambda: {_hash(text): row for row, text in enumerate(texts)}), vectors)
 
 
 def _embeddings(
-    encoder: Callable[[], Encoder], known: dict[bytes, int], vectors: NDArray[np.float32] | None
+    encoder: Callable[[], Encoder], table: Callable[[], dict[bytes, int]], vectors: NDArray[np.float32] | None
 ) -> Embeddings:
     from langchain_core.embeddings import Embeddings
 
@@ -46,9 +47,10 @@ def _embeddings(
 
         def embed_documents(self, texts: list[str]) -> list[list[float]]:
             """Vectors of passages."""
-            rows = [known.get(_hash(text)) for text in texts] if known else [None] * len(texts)
-            fresh = [text for text, row in zip(texts, rows, strict=True) if row is None]
             with lock:
+                known = table()
+                rows = [known.get(_hash(text)) for text in texts] if known else [None] * len(texts)
+                fresh = [text for text, row in zip(texts, rows, strict=True) if row is None]
                 made = iter(unit(encoder().encode(fresh, role="document")).tolist() if fresh else ())
             return [next(made) if row is None or vectors is None else vectors[row].tolist() for row in rows]
 
