@@ -14,6 +14,12 @@ from ragdecode.spec.model import ModelSpec
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
+#: models that count positions from behind that of padding
+_POSITIONS_FROM_PADDING = {
+    *("roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "camembert", "data2vec-text", "mpnet"),
+    *("longformer", "ibert", "xmod"),
+}
+
 
 def read_config(path: Path, name: str = "config.json", *, required: bool = True) -> dict[str, Any]:
     """A JSON mapping of a model folder; empty if it is not there and not required.
@@ -39,6 +45,21 @@ def text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """The part of a configuration that is about text, where a model does more than text."""
     inner = config.get("text_config")
     return inner if isinstance(inner, dict) else config
+
+
+def max_tokens(config: Mapping[str, Any], *limits: int | None) -> int:
+    """Longest input, special tokens included: the least of what a model's files say, 512 if they say nothing.
+
+    Args:
+        config: ``config.json``, whose table of positions is a limit too. RoBERTa and its kin leave the first of them,
+            up to that of padding, unused.
+        limits: What other files say; None if they do not.
+    """
+    positions = config.get("max_position_embeddings")
+    if isinstance(positions, int) and str(config.get("model_type")) in _POSITIONS_FROM_PADDING:
+        padding = config.get("pad_token_id")
+        positions -= 1 + (padding if isinstance(padding, int) else 1)
+    return min((limit for limit in (*limits, positions) if isinstance(limit, int) and limit > 0), default=512)
 
 
 def auto_config(path: Path, spec: ModelSpec) -> PretrainedConfig:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ragdecode.errors import InputError
-from ragdecode.models.config import auto_config, quiet_loading, read_config
+from ragdecode.models.config import auto_config, max_tokens, quiet_loading, read_config
 from ragdecode.models.long_inputs import REACH, LongText, Measure, positions
 from ragdecode.models.opening import locate
 from ragdecode.models.padded import PaddedInputs
@@ -51,13 +51,7 @@ class Encoder:
         self._device = device
         self._dtype = dtype
         self.tokenizer = Tokenizer(self._folder)
-        positions = self._config.get("max_position_embeddings")
-        limits = [
-            value
-            for value in (self.modules.max_tokens, self.tokenizer.max_length, positions)
-            if isinstance(value, int) and value > 0
-        ]
-        self.max_tokens = min(limits, default=512)
+        self.max_tokens = max_tokens(self._config, self.modules.max_tokens, self.tokenizer.max_length)
         hidden = self._config.get("hidden_size") or self._config.get("dim") or self._config.get("d_model")
         if not isinstance(hidden, int):
             raise InputError(f"{self._folder / 'config.json'} does not say how large a hidden state is")

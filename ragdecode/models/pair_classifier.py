@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ragdecode.errors import InputError
-from ragdecode.models.config import auto_config, quiet_loading
+from ragdecode.models.config import auto_config, max_tokens, quiet_loading
 from ragdecode.models.padded import PaddedInputs
 from ragdecode.models.progress import Progress
 from ragdecode.models.tokenizer import Tokenizer
@@ -38,9 +38,7 @@ class PairClassifier:
         names: dict[Any, Any] = self._config.id2label or {}
         self.labels = tuple(str(names.get(at, at)) for at in range(int(self._config.num_labels or 0)))
         tokenizer = Tokenizer(path)
-        positions = getattr(self._config, "max_position_embeddings", None)
-        limits = [value for value in (tokenizer.max_length, positions) if isinstance(value, int) and value > 0]
-        self.max_tokens = min(limits, default=512)
+        self.max_tokens = max_tokens(self._config.to_dict(), tokenizer.max_length)
         self._inputs = PaddedInputs(tokenizer, self.max_tokens)
 
     @cached_property

@@ -78,3 +78,23 @@ def test_other_classifiers_are_refused(tmp_path: Path, labels: list[str]) -> Non
 def test_another_kind_of_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="expected a cross-encoder"):
         load_entailment(tiny.path_spec(write_nli(tmp_path, ["entailment", "contradiction"]), kind="encoder"))
+
+
+@pytest.mark.parametrize("family", ["roberta", "mpnet", "bert"])
+def test_long_pairs_are_cut_where_the_table_of_positions_ends(tmp_path: Path, family: str) -> None:
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    write_nli(tmp_path, ["contradiction", "neutral", "entailment"])
+    old = json.loads((tmp_path / "config.json").read_text())
+    sizes = {name: old[name] for name in ("vocab_size", "hidden_size", "num_attention_heads", "num_hidden_layers")}
+    labels = {"id2label": {0: "contradiction", 1: "neutral", 2: "entailment"}, "num_labels": 3}
+    config = AutoConfig.for_model(
+        family, **sizes, **labels, intermediate_size=16, max_position_embeddings=34, pad_token_id=1, type_vocab_size=1
+    )
+    AutoModelForSequenceClassification.from_config(config).save_pretrained(tmp_path)
+    tokenizer = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    tokenizer.pop("model_max_length", None)  # many do not say it
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(tokenizer))
+    model = load_entailment(tiny.path_spec(tmp_path, kind="cross_encoder"), device="cpu")
+    assert model.max_tokens == (34 if family == "bert" else 32)
+    assert 0 < model.probability([("rome and italy " * 30, "the capital")])[0] < 1
