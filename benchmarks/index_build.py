@@ -153,7 +153,7 @@ def measure(corpus: Path, target: Path, options: argparse.Namespace) -> dict[str
         for path in sorted(target.glob("data-*/**/*"))
         if path.is_file()
     }
-    size = sum(sizes.values()) + (target / "manifest.json").stat().st_size
+    size = sum(sizes.values()) + sum(file.stat().st_size for file in target.glob("*.json*"))
     above = peak() - baseline[0]
     return {
         "passages": report.passages,

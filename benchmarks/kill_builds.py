@@ -99,8 +99,9 @@ def content(target: Path) -> dict[str, bytes]:
         if path.is_file()
     }
     manifest = json.loads((target / "manifest.json").read_text("utf-8"))
+    listing = (target / manifest["listing"].pop("name")).read_bytes()
     del manifest["folder"]
-    return {**found, "manifest.json": json.dumps(manifest).encode()}
+    return {**found, "files.jsonl": listing, "manifest.json": json.dumps(manifest).encode()}
 
 
 def answers(target: Path) -> list[tuple[str, str, float]]:
@@ -219,7 +220,7 @@ class Trial:
         self.outcome.files_read_again += reads - self.reads
         self.outcome.texts_embedded_again += texts - self.texts
         left = sorted(path.name for path in self.target.iterdir() if not path.name.startswith("data-"))
-        if left != [".lock", "manifest.json"]:
+        if len(left) != 3 or left[0] != ".lock" or left[2] != "manifest.json":  # between them the list of files
             self.outcome.problems.append(f"left behind: {left}")
 
 

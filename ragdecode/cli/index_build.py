@@ -128,10 +128,13 @@ class _Run:
         from ragdecode.documents.inventory import scan
         from ragdecode.indexing.building.continuing import continuable
         from ragdecode.indexing.estimate import estimate
+        from ragdecode.indexing.file_table import FileTable
+        from ragdecode.indexing.files import read_listing
 
         inventory = scan(self.spec.corpus, self.progress)
         old = None if force else continuable(self.path, self.spec, self.models.tokenizer_fingerprint)[0]
-        self.announce(inventory, estimate(self.spec, inventory, old, self.path, self.models.encoder))
+        known = FileTable(read_listing(self.path, old) if old else ())
+        self.announce(inventory, estimate(self.spec, inventory, old, known, self.path, self.models.encoder))
 
     def announce(self, inventory: Inventory, expected: Estimate | None) -> None:
         """Say what lies in the corpus, before it is read."""

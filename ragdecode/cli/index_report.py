@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,8 @@ from ragdecode.errors import InputError, RunError
 if TYPE_CHECKING:
     from ragdecode.documents.inventory import Inventory
     from ragdecode.documents.walk import Skipped
+    from ragdecode.indexing.file_table import FileTable
+    from ragdecode.indexing.files import FileEntry
     from ragdecode.indexing.report import BuildReport
 
 
@@ -32,24 +34,25 @@ class FileReport:
             raise InputError(f"the report cannot be written to {str(file)!r}: {what}", hint="name another file")
         self._file = file
         self._index = index
-        self._before = self._hashes()
+        self._before = self._files()
 
     def write(self, inventory: Inventory, report: BuildReport) -> None:
         """After a build."""
         from ragdecode.indexing import manifest as manifests
+        from ragdecode.indexing.files import FileEntry, read_listing
 
         manifest = manifests.read(self._index)
         assert manifest is not None, "it has just been built"
-        before = self._hashes() if not report.built else {} if report.fresh else self._before
         read = (
             _line(
                 entry.source,
-                "unchanged" if before.get(entry.source) == entry.sha256 else "read",
+                "unchanged" if self._unchanged(entry, report) else "read",
                 reason="; ".join(entry.flaws),
                 passages=entry.passages,
                 size=entry.size,
             )
-            for entry in manifest.files
+            for entry in read_listing(self._index, manifest)
+            if isinstance(entry, FileEntry)
         )
         self._write(read, report.skipped, inventory)
 
@@ -72,15 +75,23 @@ class FileReport:
 
         write_whole(self._file, lines())
 
-    def _hashes(self) -> Mapping[str, str]:
-        """Content hash of each file in the index as it is."""
+    def _unchanged(self, entry: FileEntry, report: BuildReport) -> bool:
+        if not report.built:
+            return True
+        before = None if report.fresh else self._before.file(entry.source)
+        return before is not None and before.sha256 == entry.sha256
+
+    def _files(self) -> FileTable:
+        """The files of the index as it is."""
         from ragdecode.indexing import manifest as manifests
+        from ragdecode.indexing.file_table import FileTable
+        from ragdecode.indexing.files import read_listing
 
         try:
             manifest = manifests.read(self._index)
+            return FileTable(read_listing(self._index, manifest) if manifest else ())
         except RunError:  # damaged, or of another version: built anew
-            return {}
-        return {entry.source: entry.sha256 for entry in manifest.files} if manifest else {}
+            return FileTable()
 
 
 def _line(source: str, status: str, reason: str = "", passages: int = 0, size: int | None = None) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import overload
 
+from ragdecode.documents.names import Names
 from ragdecode.documents.walk import EXCLUDED, HIDDEN, NOT_INCLUDED, Found, LeftOut, Skipped, everything
 from ragdecode.spec.index import CorpusSpec
 
@@ -31,7 +32,7 @@ class Inventory(Sequence[Found | Skipped]):
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._names, self._others = _Names(), _Names()
+        self._names, self._others = Names(), Names()
         self._sizes = array("q")  # -1 for what is skipped
         self._times = array("q")  # number of its reason for what is skipped
         self._why = array("B")  # of the others
@@ -108,24 +109,6 @@ def scan(corpus: CorpusSpec, progress: Callable[[str, int, int], None] | None = 
         if progress and seen % _OFTEN == 0:
             progress("scanning", seen, 0)
     return inventory
-
-
-class _Names:
-    """Strings end to end in one buffer."""
-
-    def __init__(self) -> None:
-        self._buffer = bytearray()
-        self._ends = array("q", [0])
-
-    def append(self, name: str) -> None:
-        self._buffer += name.encode()
-        self._ends.append(len(self._buffer))
-
-    def __len__(self) -> int:
-        return len(self._ends) - 1
-
-    def __getitem__(self, at: int) -> str:
-        return self._buffer[self._ends[at] : self._ends[at + 1]].decode()
 
 
 def _suffix(source: str) -> str:

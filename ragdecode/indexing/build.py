@@ -25,6 +25,8 @@ from ragdecode.indexing.building.store_stage import StoreStage, discard_replaced
 from ragdecode.indexing.building.working import Working
 from ragdecode.indexing.building.workspace import disk_errors, exclusive, next_folder, sweep
 from ragdecode.indexing.estimate import Estimate, estimate
+from ragdecode.indexing.file_table import FileTable
+from ragdecode.indexing.files import read_flaws, read_listing, write_listing
 from ragdecode.indexing.manifest import Manifest
 from ragdecode.indexing.passages import PassageTable, write_table
 from ragdecode.indexing.report import BuildReport, EmptyCorpusError, StageReport, counted, in_bytes
@@ -124,25 +126,28 @@ class _Build:
     def run(self) -> BuildReport:
         """All stages. What an end before the last one leaves in the working folder, the next build goes on with."""
         found = scan(self.spec.corpus, self.progress)
-        if self.old and untouched(self.old, self.spec, found) and self._same_models(self.old):
+        if self.old and untouched(self.target, self.old, self.spec, found) and self._same_models(self.old):
             if self.announce:
                 self.announce(found, None)
-            sweep(self.target, self.old.folder, working=True)
-            return _report(self.old, unchanged=len(self.old.files))
+            sweep(self.target, self.old.names, working=True)
+            return self._report(self.old, unchanged=self.old.listing.files)
+        listing = self.old.listing if self.old else None
+        expected = listing.files + listing.skipped if listing else 0
+        known = FileTable(read_listing(self.target, self.old) if self.old else (), expected=expected)
         if self.announce:
-            self.announce(found, estimate(self.spec, found, self.old, self.target, self.encoders))
+            self.announce(found, estimate(self.spec, found, self.old, known, self.target, self.encoders))
         working = Working(self.target, key(self.spec, self.tokenizer, self.old), anew=self.force)
-        sweep(self.target, self._named())
+        sweep(self.target, manifests.named(self.target))
         with gathered(self.spec, self.token_offsets, self.encoders, self.workers) as crew:
-            return self._run(found, working, crew)
+            return self._run(found, known, working, crew)
 
-    def _run(self, found: Inventory, working: Working, crew: Crew) -> BuildReport:
-        collector = self._collect(found, working, crew)
-        if self.old and self._unchanged(collector):  # but for times: remember them, so as not to hash again
-            update = {"files": collector.files, "skipped": collector.skipped}
-            manifests.write(self.target, self.old.model_copy(update=update))
-            working.discard()
-            return _report(self.old, unchanged=collector.unchanged)
+    def _run(self, found: Inventory, known: FileTable, working: Working, crew: Crew) -> BuildReport:
+        collector = self._collect(found, known, working, crew)
+        if self.old and self._unchanged(collector, known):  # but for times: remember them, so as not to hash again
+            timed = self.old.model_copy(update={"listing": write_listing(self.target, collector.table)})
+            manifests.write(self.target, timed)
+            sweep(self.target, timed.names, working=True)
+            return self._report(timed, unchanged=collector.unchanged)
         sha256 = write_table(working.data, collector.stretches)
         working.begin_table(sha256)
         replaced = self.old or _readable(self.target)
@@ -152,29 +157,27 @@ class _Build:
             self.stages.append(stores.build(part, table))
         started = time.perf_counter()
         data = stores.finish()
-        files = collector.files
         name = next_folder(self.target)
         manifest = Manifest(
             format=manifests.FORMAT,
             version=version("ragdecode"),
             folder=name,
-            content=content(self.spec, self.tokenizer, files, stores.entries, sha256),
+            content=content(self.spec, self.tokenizer, collector.table.files(), stores.entries, sha256),
             spec=self.spec.model_dump(mode="json"),
             tokenizer=self.tokenizer,
             passages=len(table),
-            tokens=sum(entry.tokens for entry in files),
-            files=files,
-            skipped=collector.skipped,
+            tokens=collector.table.tokens,
+            listing=write_listing(self.target, collector.table),
             stores=stores.entries,
             data=data,
         )
         working.place(self.target, name)
         manifests.write(self.target, manifest)  # from here on the new index answers
-        sweep(self.target, name, working=True)
+        sweep(self.target, manifest.names, working=True)
         discard_replaced(replaced, manifest)
         size = sum(entry.size for entry in data.values())
         self._stage("write", started, f"{len(data)} data files, {in_bytes(size)}")
-        return _report(
+        return self._report(
             manifest,
             added=collector.added,
             changed=collector.changed,
@@ -188,28 +191,26 @@ class _Build:
             stages=tuple(self.stages),
         )
 
-    def _collect(self, found: Inventory, working: Working, crew: Crew) -> Collector:
+    def _collect(self, found: Inventory, known: FileTable, working: Working, crew: Crew) -> Collector:
         started = time.perf_counter()
-        earlier = Earlier.of(self.old, PassageTable(self.target / self.old.folder)) if self.old else Earlier()
-        collector = Collector(earlier, Pool(working))
+        earlier = Earlier(known, PassageTable(self.target / self.old.folder) if self.old else None)
+        collector = Collector(earlier, Pool(working), expected=len(found))
         for done in collector.collect(chain(found, loaded(self.spec.corpus.loaders)), crew):
             self.progress("read", done, max(done, len(found)))
         self.progress("read", len(found), len(found))
-        files = collector.files
-        passages = sum(entry.passages for entry in files)
+        passages = sum(collector.table.passages)
         if not passages:
             working.discard()
             raise _empty(self.spec, collector)
         before = f"{counted(collector.resumed, 'file')} read by an interrupted build" if collector.resumed else ""
-        self._stage("read", started, before, passages, len(files))
+        self._stage("read", started, before, passages, collector.table.count_files())
         return collector
 
-    def _unchanged(self, collector: Collector) -> bool:
+    def _unchanged(self, collector: Collector, known: FileTable) -> bool:
         assert self.old is not None
-        reasons = [(entry.source, entry.reason) for entry in collector.skipped]
         return (
             not (collector.added or collector.changed or collector.removed)
-            and reasons == [(entry.source, entry.reason) for entry in self.old.skipped]
+            and _reasons(collector.table) == _reasons(known)
             and same_spec(self.old, self.spec)
             and self._same_models(self.old)
         )
@@ -217,11 +218,17 @@ class _Build:
     def _same_models(self, old: Manifest) -> bool:
         return all(part.build().current(old.stores[part.name].facts, self.encoders) for part in self.spec.stores)
 
-    def _named(self) -> str | None:
-        """The data folder that the manifest in place names, continued or not: it answers until the end."""
-        if self.old:
-            return self.old.folder
-        return manifests.folder_named(self.target)
+    def _report(self, manifest: Manifest, **counts: Any) -> BuildReport:
+        skipped, flaws = read_flaws(self.target, manifest)
+        return BuildReport(
+            content=manifest.content,
+            passages=manifest.passages,
+            tokens=manifest.tokens,
+            files=manifest.listing.files,
+            skipped=tuple(skipped),
+            flaws=tuple(flaws),
+            **counts,
+        )
 
     def _stage(self, name: str, started: float, summary: str, passages: int = 0, files: int = 0) -> None:
         self.stages.append(StageReport(name, time.perf_counter() - started, summary, passages, files))
@@ -235,26 +242,18 @@ def _readable(target: Path) -> Manifest | None:
         return None
 
 
-def _report(manifest: Manifest, **counts: Any) -> BuildReport:
-    skipped = tuple(Skipped(entry.source, entry.reason) for entry in manifest.skipped)
-    flaws = tuple(Skipped(entry.source, flaw) for entry in manifest.files for flaw in entry.flaws)
-    return BuildReport(
-        content=manifest.content,
-        passages=manifest.passages,
-        tokens=manifest.tokens,
-        files=len(manifest.files),
-        skipped=skipped,
-        flaws=flaws,
-        **counts,
-    )
+def _reasons(table: FileTable) -> list[tuple[str, str]]:
+    """Files left out, and why."""
+    return [(entry.source, entry.reason) for entry in table.skipped()]
 
 
 def _empty(spec: IndexSpec, collector: Collector) -> EmptyCorpusError:
     patterns = ", ".join(spec.corpus.include) + "".join(f", not {one}" for one in spec.corpus.exclude)
-    reasons = [f"\n  {item.source!r}: {item.reason}" for item in collector.skipped[:10]]
-    if len(collector.skipped) > 10:
-        reasons.append(f"\n  and {len(collector.skipped) - 10} more")
-    what = "no readable file" if collector.skipped else "no file"
+    skipped = tuple(Skipped(entry.source, entry.reason) for entry in collector.table.skipped())
+    reasons = [f"\n  {item.source!r}: {item.reason}" for item in skipped[:10]]
+    if len(skipped) > 10:
+        reasons.append(f"\n  and {len(skipped) - 10} more")
+    what = "no readable file" if skipped else "no file"
     places = [f"{what} in {spec.corpus.path!r} for the patterns {patterns}"] if spec.corpus.path is not None else []
     if spec.corpus.loaders:
         places.append(f"nothing from {', '.join(part.name for part in spec.corpus.loaders)}")
@@ -262,5 +261,5 @@ def _empty(spec: IndexSpec, collector: Collector) -> EmptyCorpusError:
     return EmptyCorpusError(
         f"the corpus is empty: {', '.join(places)}{''.join(reasons)}",
         hint=f"put documents there, or change {settings}",
-        skipped=tuple(Skipped(entry.source, entry.reason) for entry in collector.skipped),
+        skipped=skipped,
     )

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from ragdecode.documents.inventory import Inventory
+from ragdecode.indexing.file_table import FileTable
 from ragdecode.indexing.manifest import Manifest
 from ragdecode.indexing.report import counted, in_bytes
 from ragdecode.indexing.store import Encoder, Encoders, Need, Store
@@ -97,13 +98,16 @@ class Estimate:
             yield "warning: that is more than is free; a build that finds the disk full stops, and the old index stays"
 
 
-def estimate(spec: IndexSpec, inventory: Inventory, old: Manifest | None, target: Path, encoders: Encoders) -> Estimate:
+def estimate(
+    spec: IndexSpec, inventory: Inventory, old: Manifest | None, known: FileTable, target: Path, encoders: Encoders
+) -> Estimate:
     """What a build will take.
 
     Args:
         spec: What is indexed, and how.
         inventory: The files of its corpus. Documents that loaders bring are not counted: nobody knows how many.
         old: The index that is continued; None if everything is built anew.
+        known: Its files.
         target: Folder of the index.
         encoders: Gives the encoders; they are timed, with their weights, if many texts are to be encoded.
 
@@ -112,10 +116,9 @@ def estimate(spec: IndexSpec, inventory: Inventory, old: Manifest | None, target
     """
     stride = _TOKEN * _FILLED * (spec.split.tokens - spec.split.overlap)
     repeated = spec.split.tokens / (spec.split.tokens - spec.split.overlap)
-    known = {entry.source: entry for entry in old.files} if old else {}
     all_, new = _Amount(), _Amount()
     for source, size, mtime_ns in inventory.files():
-        before = known.get(source)
+        before = known.file(source)
         all_.size += size
         if before and (before.size, before.mtime_ns) == (size, mtime_ns):
             all_.add(before.passages, before.tokens * _TOKEN)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from ragdecode.documents.passage import Passage
 from ragdecode.errors import InputError, RunError
 from ragdecode.indexing import manifest as manifests
 from ragdecode.indexing.building.continuing import difference
+from ragdecode.indexing.files import FileEntry, SkippedEntry, read_flaws, read_listing
 from ragdecode.indexing.hit import Hit, ranked
 from ragdecode.indexing.manifest import REBUILD, REBUILD_ALL, Manifest
 from ragdecode.indexing.passages import PassageTable
@@ -78,14 +80,14 @@ def verify_index(path: Path, progress: Progress | None = None) -> list[str]:
         progress: Called with ("verifying", bytes done, bytes in all).
 
     Returns:
-        What is wrong with its data files, one line each; empty if they are as they were built.
+        What is wrong with its files, one line each; empty if they are as they were built.
 
     Raises:
         InputError: There is no index.
         RunError: Its manifest is damaged, or of another format.
     """
     manifest = _manifest(path)
-    total, done = sum(entry.size for entry in manifest.data.values()), 0
+    total, done = sum(_sizes(manifest).values()), 0
 
     def hashed(size: int) -> None:
         nonlocal done
@@ -93,7 +95,16 @@ def verify_index(path: Path, progress: Progress | None = None) -> list[str]:
         if progress:
             progress("verifying", done, total)
 
-    return list(manifests.damage(path, manifest, hashes=True, hashed=hashed))
+    return [
+        *manifests.damage(path, manifest, hashes=True, hashed=hashed),
+        *manifests.listing_damage(path, manifest, hashed),
+    ]
+
+
+def _sizes(manifest: Manifest) -> dict[str, int]:
+    """Bytes of each data file and of the list of files."""
+    data = {name: entry.size for name, entry in manifest.data.items()}
+    return {**data, manifest.listing.name: manifest.listing.size}
 
 
 class Index:
@@ -139,23 +150,37 @@ class Index:
 
     def verify(self) -> list[str]:
         """Recompute all hashes; see `verify_index`."""
-        return list(manifests.damage(self.path, self.manifest, hashes=True))
+        problems = manifests.damage(self.path, self.manifest, hashes=True)
+        return [*problems, *manifests.listing_damage(self.path, self.manifest)]
+
+    def files(self) -> Iterator[FileEntry | SkippedEntry]:
+        """All files of the corpus, read or skipped, in its order; read from disk one after the other.
+
+        Raises:
+            RunError: The list of files is missing or damaged.
+        """
+        return read_listing(self.path, self.manifest)
 
     def info(self) -> dict[str, Any]:
-        """Facts for people and programs (JSON)."""
-        manifest = self.manifest
+        """Facts for people and programs (JSON).
+
+        Raises:
+            RunError: Something was skipped, and the list that says what is missing or damaged.
+        """
+        manifest, sizes = self.manifest, _sizes(self.manifest)
+        skipped, flaws = read_flaws(self.path, manifest)
         return {
             "path": str(self.path),
             "format": manifest.format,
             "version": manifest.version,
             "content": manifest.content,
-            "files": len(manifest.files),
-            "skipped": [entry.model_dump(include={"source", "reason"}) for entry in manifest.skipped],
-            "flaws": [{"source": entry.source, "reason": flaw} for entry in manifest.files for flaw in entry.flaws],
+            "files": manifest.listing.files,
+            "skipped": [asdict(one) for one in skipped],
+            "flaws": [asdict(one) for one in flaws],
             "passages": manifest.passages,
             "tokens": manifest.tokens,
-            "bytes": sum(entry.size for entry in manifest.data.values()),
-            "data": {name: entry.size for name, entry in manifest.data.items()},
+            "bytes": sum(sizes.values()),
+            "data": sizes,
             "tokenizer": manifest.tokenizer,
             "stores": {name: entry.model_dump(mode="json") for name, entry in manifest.stores.items()},
             "spec": manifest.spec,

@@ -15,7 +15,7 @@ from ragdecode.errors import RunError
 from ragdecode.spec.settings import Settings
 
 #: grows whenever an index of an earlier version could not be read, or would be split or scored otherwise
-FORMAT = 3
+FORMAT = 4
 NAME = "manifest.json"
 REBUILD = "rebuild it with 'ragdecode index build'; nothing but the index itself is lost"
 #: for damage that sizes do not show, so that nothing is taken over
@@ -24,35 +24,23 @@ REBUILD_ALL = "rebuild it with 'ragdecode index build --force'; nothing but the 
 _BLOCK = 1 << 22
 
 
-class FileEntry(Settings):
-    """A file of the corpus that was read, or a document that a loader brought."""
-
-    source: str
-    sha256: str
-    size: int
-    mtime_ns: int
-    """0 when the file was so young that a later change might not show in its time."""
-    passages: int = 0
-    tokens: int = 0
-    flaws: tuple[str, ...] = ()
-    """What in it could not be read, while the rest could: ``line 7: ...``."""
-
-
-class SkippedEntry(Settings):
-    """A file of the corpus that was left out."""
-
-    source: str
-    reason: str
-    size: int = 0
-    mtime_ns: int = 0
-    """0 when it must be tried again: it was too young, or the reason does not lie in its content."""
-
-
 class DataEntry(Settings):
     """A data file of the index."""
 
     size: int
     sha256: str
+
+
+class Listing(DataEntry):
+    """The list of all files of the corpus, a file of its own beside this one: opening an index does not read it."""
+
+    name: str = Field(pattern=r"^files-[0-9]+\.jsonl$")
+    files: int
+    """Number of files that were read, and of documents that loaders brought."""
+    skipped: int
+    """Number of files that were left out."""
+    flaws: int
+    """Number of things in the files that were read that could not be."""
 
 
 class StoreEntry(Settings):
@@ -77,12 +65,16 @@ class Manifest(Settings):
     """Fingerprint of the tokenizer that counted."""
     passages: int
     tokens: int
-    files: tuple[FileEntry, ...]
-    skipped: tuple[SkippedEntry, ...] = ()
+    listing: Listing
     stores: dict[str, StoreEntry]
     data: dict[
         Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$")], DataEntry
     ] = Field(min_length=1)
+
+    @property
+    def names(self) -> frozenset[str]:
+        """What the folder of the index holds beside the manifest: the data folder and the list of files."""
+        return frozenset((self.folder, self.listing.name))
 
 
 def read(path: Path) -> Manifest | None:
@@ -109,13 +101,18 @@ def read(path: Path) -> Manifest | None:
         raise RunError(f"the index {str(path)!r} is damaged: {NAME}: {place}: {first['msg']}", hint=REBUILD) from error
 
 
-def folder_named(path: Path) -> str | None:
-    """The data folder that the manifest names, even if this version cannot read the rest; None if there is none."""
+def named(path: Path) -> frozenset[str]:
+    """Names of the data folder and of the list of files in use, as far as a manifest, even of another version, tells.
+
+    Empty if there is no index.
+    """
     try:
-        name = json.loads((path / NAME).read_bytes())["folder"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return name if isinstance(name, str) else None
+        raw = json.loads((path / NAME).read_bytes())
+        listing = raw.get("listing")
+        names = (raw.get("folder"), listing.get("name") if isinstance(listing, dict) else None)
+    except (OSError, ValueError, AttributeError):
+        return frozenset()
+    return frozenset(name for name in names if isinstance(name, str))
 
 
 def write(path: Path, manifest: Manifest) -> None:
@@ -176,17 +173,27 @@ def damage(
     """
     folder = path / manifest.folder
     for name, entry in manifest.data.items():
-        file = folder / name
-        try:
-            size = file.stat().st_size
-            if size != entry.size:
-                yield f"{name}: {size} bytes, expected {entry.size}"
-            elif hashes and _sha256(file, hashed) != entry.sha256:
-                yield f"{name}: its content has changed"
-        except FileNotFoundError:
-            yield f"{name}: missing"
-        except OSError as error:
-            yield f"{name}: {error.strerror}"
+        yield from _damage(folder / name, name, entry, hashes, hashed)
+
+
+def listing_damage(path: Path, manifest: Manifest, hashed: Callable[[int], None] | None = None) -> Iterator[str]:
+    """What is wrong with the list of files; all of it is read. Arguments as for `damage`."""
+    yield from _damage(path / manifest.listing.name, manifest.listing.name, manifest.listing, True, hashed)
+
+
+def _damage(
+    file: Path, name: str, entry: DataEntry, hashes: bool, hashed: Callable[[int], None] | None
+) -> Iterator[str]:
+    try:
+        size = file.stat().st_size
+        if size != entry.size:
+            yield f"{name}: {size} bytes, expected {entry.size}"
+        elif hashes and _sha256(file, hashed) != entry.sha256:
+            yield f"{name}: its content has changed"
+    except FileNotFoundError:
+        yield f"{name}: missing"
+    except OSError as error:
+        yield f"{name}: {error.strerror}"
 
 
 def _sha256(file: Path, hashed: Callable[[int], None] | None) -> str:

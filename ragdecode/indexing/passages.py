@@ -83,7 +83,7 @@ class PassageTable(Sequence[Passage]):
         return (passage.text for passage in self)
 
 
-def write_table(folder: Path, stretches: Sequence[Stretch]) -> str:
+def write_table(folder: Path, stretches: Iterable[Stretch]) -> str:
     """Put passages that lie on disk together into the passage files of an index.
 
     Args:

@@ -37,6 +37,8 @@ class Encoder(Protocol):
 Encoders = Callable[["ModelSpec"], Encoder]
 #: embeds batches of documents with a model, in order
 Encode = Callable[["ModelSpec", Iterable[Sequence[str]]], Iterator["NDArray[np.float32]"]]
+#: what a store compares: stages that need one kind are refused over a store of the other when a pipeline is loaded
+RanksBy = Literal["words", "vectors"]
 #: called with (stage, done, total)
 Progress = Callable[[str, int, int], None]
 
@@ -177,7 +179,10 @@ class Elsewhere(Protocol):
 
 
 class Store(Protocol):
-    """A part of kind ``store``, built as ``cls(settings)``; it may be `Elsewhere` too."""
+    """A part of kind ``store``, built as ``cls(settings)``; it may be `Elsewhere` too.
+
+    The class may say what it `RanksBy` in an attribute ``ranks_by``.
+    """
 
     def need(self, passages: int, characters: int, encoders: Encoders) -> Need:
         """What a build over so many passages with so much text will take; loads no weights."""

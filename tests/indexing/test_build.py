@@ -103,7 +103,7 @@ def test_touched_files_are_hashed_but_not_built_again(root: Path, tmp_path: Path
         os.utime(path, ns=(10**18 + 5, 10**18 + 5))
     report = build(spec, tmp_path / "index")
     assert (report.built, report.unchanged) == (False, 4)
-    entries = {entry.source: entry.mtime_ns for entry in opened(tmp_path / "index").manifest.files}
+    entries = {entry.source: entry.mtime_ns for entry in opened(tmp_path / "index").files()}
     assert entries["sky.txt"] == 10**18 + 5
 
 
@@ -215,7 +215,7 @@ def test_a_full_disk_is_told_and_leaves_the_old_index(
     monkeypatch.undo()
     build(spec, tmp_path / "index")
     names = sorted(path.name for path in (tmp_path / "index").iterdir())
-    assert names == [".lock", "data-2", "manifest.json"]
+    assert names == [".lock", "data-2", "files-2.jsonl", "manifest.json"]
 
 
 def test_ctrl_c_leaves_the_old_index(root: Path, tmp_path: Path) -> None:
@@ -231,7 +231,12 @@ def test_ctrl_c_leaves_the_old_index(root: Path, tmp_path: Path) -> None:
         build(spec, tmp_path / "index", Interrupted())
     assert answers(opened(tmp_path / "index")) == before
     assert build(spec, tmp_path / "index").resumed == 1, "the new file was read before the interruption"
-    assert sorted(path.name for path in (tmp_path / "index").iterdir()) == [".lock", "data-2", "manifest.json"]
+    assert sorted(path.name for path in (tmp_path / "index").iterdir()) == [
+        ".lock",
+        "data-2",
+        "files-2.jsonl",
+        "manifest.json",
+    ]
 
 
 def test_a_second_builder_waits_or_gives_up_with_a_message(root: Path, tmp_path: Path) -> None:
@@ -265,6 +270,6 @@ def test_files_are_not_trusted_before_they_are_two_seconds_old(root: Path, tmp_p
     put(root, {"young.txt": "young"})
     spec = index_spec(root)
     build(spec, tmp_path / "index")
-    times = {entry.source: entry.mtime_ns for entry in opened(tmp_path / "index").manifest.files}
+    times = {entry.source: entry.mtime_ns for entry in opened(tmp_path / "index").files()}
     assert times["young.txt"] == 0 or time.time_ns() - times["young.txt"] > 2_000_000_000
     assert times["sky.txt"] == 10**18 + len("sky.txt")

@@ -14,6 +14,8 @@ from ragdecode.documents.inventory import scan
 from ragdecode.documents.reader import readers_by_suffix
 from ragdecode.indexing import manifest as manifests
 from ragdecode.indexing.estimate import Estimate, duration, estimate
+from ragdecode.indexing.file_table import FileTable
+from ragdecode.indexing.files import read_listing
 from ragdecode.spec.model import ModelSpec
 from tests.indexing.doubles import ENCODER, HashedWords, build, index_spec, put
 
@@ -38,7 +40,8 @@ def expected(spec: Any, target: Path, encoder: HashedWords | None = None, *, old
         return encoder or HashedWords()
 
     earlier = manifests.read(target) if old else None
-    return estimate(spec, scan(spec.corpus), earlier, target, encoders)
+    known = FileTable(read_listing(target, earlier) if earlier else ())
+    return estimate(spec, scan(spec.corpus), earlier, known, target, encoders)
 
 
 def age(root: Path) -> None:

@@ -67,7 +67,7 @@ def test_any_flipped_bit_is_found_by_verify(built: tuple[IndexSpec, Path]) -> No
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
-        ({"format": 99}, "has format 99; this version reads format 3"),
+        ({"format": 99}, "has format 99; this version reads format 4"),
         ({"folder": "../../etc"}, "folder"),
         ({"data": {"../x": {"size": 1, "sha256": ""}}}, r"data"),
         ({"data": {}}, "data"),
@@ -116,7 +116,8 @@ def test_info_tells_the_facts(built: tuple[IndexSpec, Path]) -> None:
     assert json.loads(json.dumps(info)) == info
     assert (info["files"], info["passages"], info["tokenizer"]) == (4, 4, "words-1")
     assert info["tokens"] == sum(len(word_offsets(passage.text)) for passage in opened(target).passages)
-    assert info["bytes"] == sum(file.stat().st_size for file in data_files(target))
+    assert info["bytes"] == sum(file.stat().st_size for file in [*data_files(target), target / "files-1.jsonl"])
+    assert info["bytes"] == sum(info["data"].values())
     assert info["stores"]["faiss"]["facts"]["encoder"] == "hashed-1"
     assert info["spec"] == spec.model_dump(mode="json")
 

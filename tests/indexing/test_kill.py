@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from ragdecode.indexing.index import Index
 from tests.indexing.doubles import answers, build, index_spec, opened, put
 
 DRIVER = """
 import os, signal, sys
 from pathlib import Path
-from ragdecode.indexing import manifest
+from ragdecode.indexing import build, files, manifest
 from ragdecode.indexing.building import pool, store_stage, working
 from tests.indexing import doubles
 
@@ -49,6 +52,10 @@ elif point == "hashing":
     manifest.describe = die
 elif point == "stores finished":
     store_stage.StoreStage.finish = after(store_stage.StoreStage.finish)
+elif point == "list half written":
+    files.as_json = after(files.as_json, 3)
+elif point == "list written":
+    build.write_listing = after(build.write_listing)
 elif point == "data in place":
     manifest.write = die
 elif point == "manifest half written":
@@ -66,6 +73,8 @@ POINTS = [
     "embedding",
     "hashing",
     "stores finished",
+    "list half written",
+    "list written",
     "data in place",
     "manifest half written",
     "manifest in place",
@@ -102,7 +111,37 @@ def test_the_old_index_answers_after_a_kill_and_the_next_build_is_whole(
     assert answers(index) == new
     assert index.manifest.data == opened(tmp_path / "fresh").manifest.data
     assert index.verify() == []
-    assert sorted(path.name for path in target.iterdir()) == sorted([".lock", index.manifest.folder, "manifest.json"])
+    assert listed(index) == listed(opened(tmp_path / "fresh"))
+    assert {path.name for path in target.iterdir()} == {".lock", "manifest.json", *index.manifest.names}
+
+
+def listed(index: Index) -> list[object]:
+    """All files, but for times: young files are not believed theirs."""
+    return [replace(entry, mtime_ns=0) for entry in index.files()]
+
+
+@pytest.mark.parametrize("point", ["list half written", "list written", "data in place", "manifest in place"])
+def test_a_kill_while_only_times_are_written(tmp_path: Path, point: str) -> None:
+    root, target = tmp_path / "docs", tmp_path / "index"
+    put(root)
+    spec = index_spec(root)
+    build(spec, target)
+    before = opened(target, spec)
+    old = answers(before), listed(before)
+    for path in root.rglob("*.*"):
+        os.utime(path, ns=(10**18, 10**18))
+    command = [sys.executable, "-c", DRIVER, point, str(root), str(target)]
+    killed = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
+    assert killed.returncode == -9, killed.stderr
+    index = opened(target, spec)
+    assert (answers(index), listed(index), index.verify()) == (*old, [])
+    timed = {entry.mtime_ns for entry in index.files()} == {10**18}
+    assert timed == (point == "manifest in place")
+    assert not build(spec, target).built
+    after = opened(target, spec)
+    assert {entry.mtime_ns for entry in after.files()} == {10**18}
+    assert after.manifest.folder == before.manifest.folder
+    assert {path.name for path in target.iterdir()} == {".lock", "manifest.json", *after.manifest.names}
 
 
 RANDOM = """

@@ -81,17 +81,20 @@ def age(folder: Path) -> None:
 
 
 def files(target: Path) -> dict[str, bytes]:
-    """All data files; the manifest without what tells of when and where."""
+    """All data files; the list of files and the manifest without what tells of when and where."""
     found = {
         "/".join(path.relative_to(target).parts[1:]): path.read_bytes()
         for path in target.rglob("data-*/**/*")
         if path.is_file()
     }
     manifest = json.loads((target / "manifest.json").read_text())
-    for entry in manifest["files"]:
+    listing = manifest.pop("listing")
+    entries = [json.loads(line) for line in (target / listing.pop("name")).read_bytes().splitlines()]
+    for entry in entries:
         del entry["mtime_ns"]
-    del manifest["folder"]
-    return {**found, "manifest.json": json.dumps(manifest, sort_keys=True).encode()}
+    del manifest["folder"], listing["sha256"], listing["size"]
+    told = {"manifest.json": [manifest, listing], "files.jsonl": entries}
+    return {**found, **{name: json.dumps(content, sort_keys=True).encode() for name, content in told.items()}}
 
 
 def unbroken(root: Path, tmp_path: Path) -> dict[str, bytes]:

@@ -3,41 +3,57 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from array import array
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
 
 from ragdecode.documents.loader import Loaded
 from ragdecode.documents.walk import Found, Skipped
 from ragdecode.indexing.building.crew import Crew
 from ragdecode.indexing.building.extraction import Job, Outcome, skipped_entry
 from ragdecode.indexing.building.pool import Pool, Stretch
-from ragdecode.indexing.manifest import FileEntry, Manifest, SkippedEntry
+from ragdecode.indexing.file_table import FileTable
+from ragdecode.indexing.files import FileEntry, SkippedEntry
 from ragdecode.indexing.passages import LINES, PassageTable
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
 class Earlier:
     """The index that is replaced, as far as its passages still hold.
 
+    Args:
+        files: Its files.
+        passages: Its passages, those of one file after those of the other; None if there is no such index.
+
     Attributes:
-        files: Its files by source, and where their passages are.
-        skipped: What it left out, by source.
+        files: The same.
     """
 
-    files: Mapping[str, tuple[FileEntry, Stretch]] = field(default_factory=dict)
-    skipped: Mapping[str, SkippedEntry] = field(default_factory=dict)
+    def __init__(self, files: FileTable, passages: PassageTable | None) -> None:
+        self.files = files
+        self._passages = passages
+        self._first = array("q")  # passage of each file
+        first = 0
+        for count in files.passages:
+            self._first.append(first)
+            first += count
 
-    @classmethod
-    def of(cls, manifest: Manifest, table: PassageTable) -> Earlier:
-        """From an open index."""
-        files, row = {}, 0
-        for entry in manifest.files:
-            start, size = table.span(row, row + entry.passages)
-            files[entry.source] = entry, Stretch(table.folder / LINES, start, size)
-            row += entry.passages
-        return cls(files, {entry.source: entry for entry in manifest.skipped})
+    def file(self, source: str) -> tuple[FileEntry, Stretch] | None:
+        """A file of it, and where its passages are."""
+        row = self.files.find(source)
+        entry = self.files[row] if row is not None else None
+        if row is None or self._passages is None or not isinstance(entry, FileEntry):
+            return None
+        start, size = self._passages.span(self._first[row], self._first[row] + entry.passages)
+        return entry, Stretch(self._passages.folder / LINES, start, size)
+
+    def skipped(self, source: str) -> SkippedEntry | None:
+        """A file that it left out."""
+        row = self.files.find(source)
+        entry = self.files[row] if row is not None else None
+        return entry if isinstance(entry, SkippedEntry) else None
 
 
 class Collector:
@@ -46,42 +62,36 @@ class Collector:
     Args:
         earlier: The index before.
         pool: What this build and interrupted ones have read.
+        expected: Number of items to expect.
 
     Attributes:
+        table: All items in order, read or left out.
         added: New files.
         changed: Files with another content than before.
         unchanged: Files taken over from the index before.
         resumed: Files that an interrupted build had read.
     """
 
-    def __init__(self, earlier: Earlier, pool: Pool) -> None:
+    def __init__(self, earlier: Earlier, pool: Pool, expected: int = 0) -> None:
         self._earlier = earlier
         self._pool = pool
-        self._entries: list[FileEntry | SkippedEntry | None] = []
-        self._stretches: dict[int, Stretch] = {}
-        self._sources: set[str] = set()
+        self.table = FileTable(expected=expected)
+        # of each row: number of the file that its passages are in, and which of its bytes they are
+        self._file, self._start, self._size = array("b"), array("q"), array("q")
+        self._paths: list[Path] = []
         self.added = self.changed = self.unchanged = self.resumed = 0
 
     @property
-    def files(self) -> tuple[FileEntry, ...]:
-        """What was read, in order."""
-        return tuple(entry for entry in self._entries if isinstance(entry, FileEntry))
-
-    @property
-    def skipped(self) -> tuple[SkippedEntry, ...]:
-        """What was left out, in order."""
-        return tuple(entry for entry in self._entries if isinstance(entry, SkippedEntry))
-
-    @property
-    def stretches(self) -> list[Stretch]:
+    def stretches(self) -> Iterator[Stretch]:
         """Where the passages of all files are, in order."""
-        return [self._stretches[place] for place in sorted(self._stretches)]
+        for file, start, size in zip(self._file, self._start, self._size, strict=True):
+            if file >= 0:
+                yield Stretch(self._paths[file], start, size)
 
     @property
     def removed(self) -> int:
         """Files of the earlier index that are not in this one."""
-        now = {entry.source for entry in self._entries if isinstance(entry, FileEntry)}
-        return sum(source not in now for source in self._earlier.files)
+        return sum(self.table.file(entry.source) is None for entry in self._earlier.files.files())
 
     def collect(self, items: Iterable[Found | Skipped | Loaded], crew: Crew) -> Iterator[int]:
         """Deal with all items; yields after each that needed work how many are done."""
@@ -98,35 +108,41 @@ class Collector:
         for outcome in crew.extract(jobs()):
             waiting -= 1
             self._take(outcome)
-            yield len(self._entries) - waiting
+            yield len(self.table) - waiting
 
     def _job(self, item: Found | Skipped | Loaded) -> Job | None:
         """What is to be done about an item; None if that is clear without a look at its content."""
-        place = len(self._entries)
-        self._entries.append(None)
-        if not isinstance(item, Skipped) and item.source in self._sources:
+        if not isinstance(item, Skipped) and item.source in self.table:
             item = Skipped(item.source, "another document has the same name")
+        place = self.table.reserve(item.source, findable=not isinstance(item, Skipped))
+        self._file.append(-1)
+        self._start.append(0)
+        self._size.append(0)
         if isinstance(item, Skipped):
             self._leave_out(place, skipped_entry(item))
             return None
-        self._sources.add(item.source)
-        if isinstance(item, Found) and self._as_before(place, item):
+        before, pooled = self._earlier.file(item.source), self._pool.file(item.source)
+        if isinstance(item, Found) and self._as_before(place, item, before, pooled):
             return None
-        known = [self._earlier.files.get(item.source), self._pool.files.get(item.source)]
-        return Job(place, item, tuple(pair[0].sha256 for pair in known if pair))
+        return Job(place, item, tuple(pair[0].sha256 for pair in (before, pooled) if pair))
 
-    def _as_before(self, place: int, file: Found) -> bool:
+    def _as_before(
+        self,
+        place: int,
+        file: Found,
+        before: tuple[FileEntry, Stretch] | None,
+        pooled: tuple[FileEntry, Stretch] | None,
+    ) -> bool:
         """Settle a file whose size and time are those with which it was read, or failed, before."""
         now = (file.size, file.mtime_ns)
-        before, pooled = self._earlier.files.get(file.source), self._pool.files.get(file.source)
         if before and (before[0].size, before[0].mtime_ns) == now:
-            self._same(place, before[0])
+            self._same(place, *before)
             return True
         if pooled and (pooled[0].size, pooled[0].mtime_ns) == now:
             self._read(place, *pooled)
             self.resumed += 1
             return True
-        for failed in (self._earlier.skipped.get(file.source), self._pool.skipped.get(file.source)):
+        for failed in (self._earlier.skipped(file.source), self._pool.skipped(file.source)):
             if failed and (failed.size, failed.mtime_ns) == now:
                 self._leave_out(place, failed)
                 return True
@@ -138,29 +154,36 @@ class Collector:
             if entry.mtime_ns:
                 self._pool.leave_out(entry)
             self._leave_out(outcome.place, entry)
-        elif not outcome.known:
+            return
+        if not outcome.known:
             self._read(outcome.place, entry, self._pool.add(entry, outcome.lines or b""))
+            return
+        before, pooled = self._earlier.file(entry.source), self._pool.file(entry.source)
+        if before and before[0].sha256 == entry.sha256:
+            self._same(outcome.place, replace(before[0], size=entry.size, mtime_ns=entry.mtime_ns), before[1])
         else:
-            before, pooled = self._earlier.files.get(entry.source), self._pool.files.get(entry.source)
-            update = {"size": entry.size, "mtime_ns": entry.mtime_ns}
-            if before and before[0].sha256 == entry.sha256:
-                self._same(outcome.place, before[0].model_copy(update=update))
-            else:
-                assert pooled is not None
-                self._read(outcome.place, pooled[0].model_copy(update=update), pooled[1])
-                self.resumed += 1
+            assert pooled is not None
+            self._read(outcome.place, replace(pooled[0], size=entry.size, mtime_ns=entry.mtime_ns), pooled[1])
+            self.resumed += 1
 
-    def _same(self, place: int, entry: FileEntry) -> None:
-        self._entries[place], self._stretches[place] = entry, self._earlier.files[entry.source][1]
+    def _same(self, place: int, entry: FileEntry, stretch: Stretch) -> None:
+        self._keep(place, entry, stretch)
         self.unchanged += 1
 
     def _read(self, place: int, entry: FileEntry, stretch: Stretch) -> None:
-        self._entries[place], self._stretches[place] = entry, stretch
-        if entry.source in self._earlier.files:
+        self._keep(place, entry, stretch)
+        if self._earlier.file(entry.source):
             self.changed += 1
         else:
             self.added += 1
 
+    def _keep(self, place: int, entry: FileEntry, stretch: Stretch) -> None:
+        self.table.put(place, entry)
+        if stretch.path not in self._paths:
+            self._paths.append(stretch.path)
+        self._file[place] = self._paths.index(stretch.path)
+        self._start[place], self._size[place] = stretch.start, stretch.size
+
     def _leave_out(self, place: int, entry: SkippedEntry) -> None:
         logger.info("skipped %r: %s", entry.source, entry.reason)
-        self._entries[place] = entry
+        self.table.put(place, entry)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from ragdecode.documents.walk import Found, Skipped
 from ragdecode.errors import RunError
 from ragdecode.indexing import manifest as manifests
+from ragdecode.indexing.files import Entry, SkippedEntry, read_listing
 from ragdecode.indexing.manifest import Manifest
 from ragdecode.spec.index import IndexSpec
 
@@ -24,7 +26,7 @@ def continuable(target: Path, spec: IndexSpec, tokenizer: str) -> tuple[Manifest
         return None, error.message
     if old is None:
         return None, ""
-    for problem in manifests.damage(target, old, hashes=False):
+    for problem in chain(manifests.damage(target, old, hashes=False), manifests.listing_damage(target, old)):
         return None, f"the old index is damaged: {problem}"
     if old.tokenizer != tokenizer:
         return None, "the tokenizer is another one"
@@ -35,22 +37,24 @@ def continuable(target: Path, spec: IndexSpec, tokenizer: str) -> tuple[Manifest
     return old, ""
 
 
-def untouched(old: Manifest, spec: IndexSpec, found: Sequence[Found | Skipped]) -> bool:
-    """Whether the walk alone shows that nothing has changed: same files, sizes and times.
+def untouched(target: Path, old: Manifest, spec: IndexSpec, found: Collection[Found | Skipped]) -> bool:
+    """Whether the walk alone shows that nothing has changed: same files, sizes and times, in the same order.
 
     It cannot where loaders bring documents: they have no times.
     """
-    if spec.corpus.loaders or not same_spec(old, spec) or len(found) != len(old.files) + len(old.skipped):
+    if spec.corpus.loaders or not same_spec(old, spec):
         return False
-    files = {(entry.source, entry.size, entry.mtime_ns) for entry in old.files}
-    files |= {(entry.source, entry.size, entry.mtime_ns) for entry in old.skipped}
-    skipped = {(entry.source, entry.reason) for entry in old.skipped}
-    return all(
-        (item.source, item.reason) in skipped
-        if isinstance(item, Skipped)
-        else (item.source, item.size, item.mtime_ns) in files
-        for item in found
-    )
+    if len(found) != old.listing.files + old.listing.skipped:
+        return False
+    return all(map(_same, found, read_listing(target, old)))
+
+
+def _same(item: Found | Skipped, entry: Entry) -> bool:
+    if item.source != entry.source:
+        return False
+    if isinstance(item, Skipped):
+        return isinstance(entry, SkippedEntry) and item.reason == entry.reason
+    return (item.size, item.mtime_ns) == (entry.size, entry.mtime_ns)
 
 
 def same_spec(old: Manifest, spec: IndexSpec) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from ragdecode.documents.document import Document
 from ragdecode.documents.loader import Loaded
@@ -14,7 +14,7 @@ from ragdecode.documents.reading import digest, load, parse, reader_of
 from ragdecode.documents.splitting import split
 from ragdecode.documents.tokens import TokenOffsets
 from ragdecode.documents.walk import Found, Skipped
-from ragdecode.indexing.manifest import FileEntry, SkippedEntry
+from ragdecode.indexing.files import FileEntry, SkippedEntry
 from ragdecode.spec.index import IndexSpec
 
 #: a file changed less than this long before it was read may change again without a new time
@@ -42,7 +42,7 @@ class Outcome:
 
     Attributes:
         place: As in the job.
-        entry: What the manifest will say; counts are 0 where the content is known.
+        entry: What the list of files will say; counts are 0 where the content is known.
         lines: Its passages, one JSON line each; None if there are none, or if they are known.
         known: Whether the content is one of those that the job knew.
     """
@@ -113,14 +113,15 @@ class Extractor:
         except UnicodeEncodeError as error:
             half = f"its text is not valid Unicode: half a character, U+{ord(error.object[error.start]):04X}, in it"
             return Outcome(place, skipped_entry(Skipped(entry.source, half), entry.size, entry.mtime_ns))
-        found = {
-            "passages": len(passages),
-            "tokens": sum(passage.tokens for passage in passages),
-            "flaws": tuple(f"{flaw.place}: {flaw.reason}" for flaw in document.problems),
-        }
-        return Outcome(place, entry.model_copy(update=found), lines)
+        read = replace(
+            entry,
+            passages=len(passages),
+            tokens=sum(passage.tokens for passage in passages),
+            flaws=tuple(f"{flaw.place}: {flaw.reason}" for flaw in document.problems),
+        )
+        return Outcome(place, read, lines)
 
 
 def skipped_entry(skipped: Skipped, size: int = 0, mtime_ns: int = 0) -> SkippedEntry:
-    """What the manifest says of a document that is left out."""
+    """What the list of files says of a document that is left out."""
     return SkippedEntry(source=skipped.source, reason=skipped.reason, size=size, mtime_ns=mtime_ns)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 
-from ragdecode.indexing.manifest import FORMAT, FileEntry, Manifest, StoreEntry
+from ragdecode.indexing.files import FileEntry
+from ragdecode.indexing.manifest import FORMAT, Manifest, StoreEntry
 from ragdecode.spec.index import IndexSpec
 
 
@@ -26,7 +27,7 @@ def key(spec: IndexSpec, tokenizer: str, old: Manifest | None) -> str:
 
 
 def content(
-    spec: IndexSpec, tokenizer: str, files: Sequence[FileEntry], stores: Mapping[str, StoreEntry], passages: str
+    spec: IndexSpec, tokenizer: str, files: Iterable[FileEntry], stores: Mapping[str, StoreEntry], passages: str
 ) -> str:
     """Hash that is equal for indexes that answer alike.
 
@@ -41,12 +42,14 @@ def content(
         passages: SHA-256 of the passages.
     """
     described = spec.model_dump(mode="json", exclude={"description": True, "corpus": {"path"}})
-    sources = [[entry.source, entry.sha256] for entry in files]
+    sources = hashlib.sha256()
+    for entry in files:
+        sources.update(json.dumps([entry.source, entry.sha256]).encode() + b"\n")
     facts = {
         name: {fact: value for fact, value in entry.facts.items() if fact != "elsewhere"}
         for name, entry in stores.items()
     }
-    return _hash([described, tokenizer, sources, facts, passages])
+    return _hash([described, tokenizer, sources.hexdigest(), facts, passages])
 
 
 def _hash(value: object) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,12 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def read(self) -> list[dict[str, Any]]:
-        """All whole lines; what follows the last of them is cut off the file."""
+    def read(self, leave_out: Collection[str] = ()) -> list[dict[str, Any]]:
+        """All whole lines; what follows the last of them is cut off the file.
+
+        Args:
+            leave_out: Kinds of lines that are looked at, but not kept.
+        """
         try:
             with self._path.open("r+b") as stream:
                 records, whole = [], 0
@@ -32,12 +37,21 @@ class Journal:
                     record = _parsed(line)
                     if record is None:
                         break
-                    records.append(record)
+                    if record.keys().isdisjoint(leave_out):
+                        records.append(record)
                     whole += len(line)
                 stream.truncate(whole)
         except FileNotFoundError:
             return []
         return records
+
+    def lines(self, kinds: Collection[str]) -> Iterator[dict[str, Any]]:
+        """Lines of some kinds, one after the other; `read` must have cut off what is not whole."""
+        with self._path.open("rb") as stream:
+            for line in stream:
+                record = _parsed(line)
+                if record is not None and not record.keys().isdisjoint(kinds):
+                    yield record
 
     def add(self, record: dict[str, Any]) -> None:
         """Append a line.

@@ -19,9 +19,10 @@ def loaded(loaders: Sequence[Part]) -> Iterator[Loaded | Skipped]:
     """
     for part in loaders:
         loader: Loader = part.build()
-        documents = iter(loader.load())
+        documents: Iterator[Loaded | Skipped] | None = None
         while True:
             try:
+                documents = documents or iter(loader.load())
                 document = next(documents)
             except StopIteration:
                 break

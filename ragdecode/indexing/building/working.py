@@ -10,6 +10,8 @@ from ragdecode.indexing import manifest as manifests
 from ragdecode.indexing.building.journal import Journal
 
 NAME = ".building"
+#: lines that tell of one file each
+READ = ("file", "skipped")
 
 
 class Working:
@@ -29,13 +31,13 @@ class Working:
 
     Attributes:
         path: The working folder.
-        records: Lines of the journal when it was opened, those taken left out.
+        records: Lines of the journal when it was opened, but those of kinds that there may be a million of.
     """
 
     def __init__(self, target: Path, key: str, *, anew: bool) -> None:
         self.path = target / NAME
         self.journal = Journal(self.path / "journal.jsonl")
-        self.records = self.journal.read()
+        self.records = self.journal.read(leave_out=READ)
         if anew or not self.records or self.records[0] != {"key": key} or self._finished(target):
             self.discard()
             self.path.mkdir()
@@ -62,12 +64,6 @@ class Working:
     def of(self, kind: str) -> list[Any]:
         """What lines of a kind said when the folder was opened."""
         return [record[kind] for record in self.records if kind in record]
-
-    def take(self, kind: str) -> list[Any]:
-        """As `of`, and forget them: there may be one for each of a million files."""
-        taken = self.of(kind)
-        self.records = [record for record in self.records if kind not in record]
-        return taken
 
     def place(self, target: Path, name: str) -> None:
         """Move the data folder to its place beside the manifest."""
@@ -97,7 +93,7 @@ class Working:
         Its passages may be those of the index in place, under another name: nothing may be added to them.
         """
         placed = self.of("placed")
-        return bool(placed) and placed[-1] == manifests.folder_named(target)
+        return bool(placed) and placed[-1] in manifests.named(target)
 
     def _move_back(self, target: Path) -> None:
         """Undo `place` of a build that was killed before its manifest was in place."""

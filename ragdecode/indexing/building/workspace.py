@@ -7,7 +7,7 @@ import logging
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -71,17 +71,17 @@ def own_name(target: Path) -> str:
     return file.read_text(encoding="ascii")
 
 
-def sweep(target: Path, keep: str | None, *, working: bool = False) -> None:
-    """Remove what dead builds left behind, and all data folders but the one to keep.
+def sweep(target: Path, keep: Collection[str], *, working: bool = False) -> None:
+    """Remove what dead builds left behind, and all data folders and lists of files but those to keep.
 
     Args:
         target: Folder of the index.
-        keep: The data folder that answers.
+        keep: Names of the data folder that answers and of its list of files.
         working: Remove the working folder too: nothing is left to be done.
     """
-    patterns = (".building-*", "data-*", ".manifest.json.*", *([".building"] if working else []))
+    patterns = (".building-*", "data-*", "files-*.jsonl", ".manifest.json.*", *([".building"] if working else []))
     for path in [path for pattern in patterns for path in target.glob(pattern)]:
-        if path.name == keep:
+        if path.name in keep:
             continue
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, model_validator
 
 from ragdecode.indexing.bm25.words import splitter
-from ragdecode.indexing.store import Built, Need
+from ragdecode.indexing.store import Built, Need, RanksBy
 from ragdecode.spec.registry import register
 from ragdecode.spec.settings import Settings
 
@@ -88,6 +88,8 @@ class Bm25Settings(Settings):
 @register("store", "bm25", Bm25Settings)
 class Bm25Store:
     """Ranking by shared words (BM25+ unless told otherwise)."""
+
+    ranks_by: RanksBy = "words"
 
     def __init__(self, settings: Bm25Settings) -> None:
         self.settings = settings

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from ragdecode.indexing.store import Built, Need
+from ragdecode.indexing.store import Built, Need, RanksBy
 from ragdecode.indexing.vectors.embedding import VECTORS, embed
 from ragdecode.spec.model import Dtype, LongInputs, ModelSpec
 from ragdecode.spec.reference import Reference
@@ -85,6 +85,8 @@ class FaissSettings(Settings):
 @register("store", "faiss", FaissSettings)
 class FaissStore:
     """Ranking by the cosine of sentence vectors, searched with FAISS."""
+
+    ranks_by: RanksBy = "vectors"
 
     def __init__(self, settings: FaissSettings) -> None:
         self.settings = settings

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
-from ragdecode.indexing.store import Built, Need
+from ragdecode.indexing.store import Built, Need, RanksBy
 from ragdecode.indexing.vectors.embedding import VECTORS, embed
+from ragdecode.spec.class_path import refusal
 from ragdecode.spec.model import ModelSpec
 from ragdecode.spec.reference import Reference
 from ragdecode.spec.registry import register
@@ -45,10 +46,18 @@ class LangChainStoreSettings(Settings):
             raise ValueError(f"'{encoder.name}' is a model of kind {encoder.kind}; vectors need one of kind encoder")
         return encoder
 
+    @model_validator(mode="after")
+    def _allowed(self) -> LangChainStoreSettings:
+        if reason := refusal(self.vector_store, trust=self.trust):
+            raise ValueError(f"vector_store: {reason}")
+        return self
+
 
 @register("store", "langchain", LangChainStoreSettings)
 class LangChainStore:
     """Ranking by sentence vectors in any LangChain ``VectorStore``."""
+
+    ranks_by: RanksBy = "vectors"
 
     def __init__(self, settings: LangChainStoreSettings) -> None:
         self.settings = settings

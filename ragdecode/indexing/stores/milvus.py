@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from ragdecode.indexing.milvus.server import MilvusAddress
-from ragdecode.indexing.store import Built, Need
+from ragdecode.indexing.store import Built, Need, RanksBy
 from ragdecode.indexing.vectors.embedding import VECTORS, embed
 from ragdecode.spec.model import ModelSpec
 from ragdecode.spec.reference import Reference
@@ -59,6 +59,8 @@ class MilvusSettings(MilvusAddress):
 @register("store", "milvus", MilvusSettings)
 class MilvusStore:
     """Ranking by the cosine of sentence vectors, searched by a Milvus server, cluster or embedded file."""
+
+    ranks_by: RanksBy = "vectors"
 
     def __init__(self, settings: MilvusSettings) -> None:
         self.settings = settings

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, model_validator
 
 from ragdecode.indexing.milvus.server import MilvusAddress
-from ragdecode.indexing.store import Built, Need
+from ragdecode.indexing.store import Built, Need, RanksBy
 from ragdecode.indexing.stores.bm25 import Stemmer, StopWords
 from ragdecode.spec.registry import register
 
@@ -49,6 +49,8 @@ class MilvusBm25Store:
     The weights of the words are computed here, over the whole corpus and by the formula that is named, and searched
     as sparse vectors: Milvus' own BM25 knows one formula, and Milvus Lite counts words by segment.
     """
+
+    ranks_by: RanksBy = "words"
 
     def __init__(self, settings: MilvusBm25Settings) -> None:
         self.settings = settings
