@@ -22,7 +22,7 @@ def loaded(loaders: Sequence[Part]) -> Iterator[Loaded | Skipped]:
         documents: Iterator[Loaded | Skipped] | None = None
         while True:
             try:
-                documents = documents or iter(loader.load())
+                documents = iter(loader.load()) if documents is None else documents
                 document = next(documents)
             except StopIteration:
                 break
