@@ -193,17 +193,19 @@ class _Build:
 
     def _collect(self, found: Inventory, known: FileTable, working: Working, crew: Crew) -> Collector:
         started = time.perf_counter()
-        earlier = Earlier(known, PassageTable(self.target / self.old.folder) if self.old else None)
+        passages = PassageTable(self.target / self.old.folder) if self.old else None
+        moved = self.old is not None and self.old.spec["corpus"].get("path") != self.spec.corpus.path
+        earlier = Earlier(known, passages, elsewhere=moved)
         collector = Collector(earlier, Pool(working), expected=len(found))
         for done in collector.collect(chain(found, loaded(self.spec.corpus.loaders)), crew):
             self.progress("read", done, max(done, len(found)))
         self.progress("read", len(found), len(found))
-        passages = sum(collector.table.passages)
-        if not passages:
+        count = sum(collector.table.passages)
+        if not count:
             working.discard()
             raise _empty(self.spec, collector)
         before = f"{counted(collector.resumed, 'file')} read by an interrupted build" if collector.resumed else ""
-        self._stage("read", started, before, passages, collector.table.count_files())
+        self._stage("read", started, before, count, collector.table.count_files())
         return collector
 
     def _unchanged(self, collector: Collector, known: FileTable) -> bool:

@@ -273,3 +273,16 @@ def test_files_are_not_trusted_before_they_are_two_seconds_old(root: Path, tmp_p
     times = {entry.source: entry.mtime_ns for entry in opened(tmp_path / "index").files()}
     assert times["young.txt"] == 0 or time.time_ns() - times["young.txt"] > 2_000_000_000
     assert times["sky.txt"] == 10**18 + len("sky.txt")
+
+
+def test_files_of_another_corpus_are_read_though_their_names_sizes_and_times_are_the_same(tmp_path: Path) -> None:
+    for name, text in (("a", "apple pie text"), ("b", "berry pie text")):
+        put(tmp_path / name, {"x.txt": text, "same.txt": "the same in both", "broken.pdf": f"no PDF {name}"})
+        for file in (tmp_path / name).iterdir():
+            os.utime(file, ns=(10**18, 10**18))
+    build(index_spec(tmp_path / "a"), tmp_path / "index")
+    report = build(index_spec(tmp_path / "b"), tmp_path / "index")
+    assert (report.changed, report.unchanged, len(report.skipped)) == (1, 1, 1)
+    assert {passage.text for passage in opened(tmp_path / "index").passages} == {"berry pie text", "the same in both"}
+    again = build(index_spec(tmp_path / "b"), tmp_path / "index")
+    assert not again.built

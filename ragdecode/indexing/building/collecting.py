@@ -26,14 +26,16 @@ class Earlier:
     Args:
         files: Its files.
         passages: Its passages, those of one file after those of the other; None if there is no such index.
+        elsewhere: Whether its files lay in another folder: names, sizes and times do not tell that they are the same.
 
     Attributes:
         files: The same.
     """
 
-    def __init__(self, files: FileTable, passages: PassageTable | None) -> None:
+    def __init__(self, files: FileTable, passages: PassageTable | None, *, elsewhere: bool = False) -> None:
         self.files = files
         self._passages = passages
+        self._elsewhere = elsewhere
         self._first = array("q")  # passage of each file
         first = 0
         for count in files.passages:
@@ -54,6 +56,12 @@ class Earlier:
         row = self.files.find(source)
         entry = self.files[row] if row is not None else None
         return entry if isinstance(entry, SkippedEntry) else None
+
+    def holds(self, entry: FileEntry | SkippedEntry | None, file: Found) -> bool:
+        """Whether an entry of it is about that very file as it is now."""
+        if entry is None or self._elsewhere:
+            return False
+        return (entry.size, entry.mtime_ns) == (file.size, file.mtime_ns)
 
 
 class Collector:
@@ -135,18 +143,20 @@ class Collector:
     ) -> bool:
         """Settle a file whose size and time are those with which it was read, or failed, before."""
         now = (file.size, file.mtime_ns)
-        if before and (before[0].size, before[0].mtime_ns) == now:
+        if before and self._earlier.holds(before[0], file):
             self._same(place, *before)
             return True
         if pooled and (pooled[0].size, pooled[0].mtime_ns) == now:
             self._read(place, *pooled)
             self.resumed += 1
             return True
-        for failed in (self._earlier.skipped(file.source), self._pool.skipped(file.source)):
-            if failed and (failed.size, failed.mtime_ns) == now:
-                self._leave_out(place, failed)
-                return True
-        return False
+        failed = self._earlier.skipped(file.source)
+        if failed is None or not self._earlier.holds(failed, file):
+            failed = self._pool.skipped(file.source)
+            if failed is None or (failed.size, failed.mtime_ns) != now:
+                return False
+        self._leave_out(place, failed)
+        return True
 
     def _take(self, outcome: Outcome) -> None:
         entry = outcome.entry
