@@ -23,8 +23,9 @@ _CHARACTERS = {".pdf": 0.1, ".docx": 0.5, ".html": 0.9, ".htm": 0.9, ".xhtml": 0
 #: Characters in a token and share of a passage's limit that is used, since passages end where sentences and
 #: paragraphs do; both measured on the same files with the tokenizer of SmolLM2 and limits of 100, 200 and 400 tokens.
 _TOKEN, _FILLED = 3.5, 0.83
-#: bytes of a passage on disk beside its text; of a file in the manifest; of a file in memory while it is built
-_PASSAGE_BYTES, _FILE_BYTES, _FILE_MEMORY = 200, 240, 2400
+#: bytes of a passage on disk beside its text; of a file in the list of files; of a file in memory while it is built
+#: (305 with names of 23 characters, each kept three times: as found, as it was, as it becomes)
+_PASSAGE_BYTES, _FILE_BYTES, _FILE_MEMORY = 200, 240, 400
 #: bytes of a file in the journal of what has been read
 _JOURNAL_BYTES = 350
 #: texts to encode above which the encoder is timed, and how many it is timed with
