@@ -142,7 +142,7 @@ class Index:
         """
         probes = [Probe(query) if isinstance(query, str) else query for query in queries]
         found = self.searcher(store).search(probes, k)
-        return [ranked((self._hit(store, row, score) for row, score in candidates), k) for candidates in found]
+        return [ranked((self._hit(store, *one) for one in self._best(candidates, k)), k) for candidates in found]
 
     def passage(self, passage_id: str) -> Passage | None:
         """The passage of that id, looked for one by one."""
@@ -213,6 +213,15 @@ class Index:
                     f"the index {str(self.path)!r} is damaged: store {store}: {error}", hint=REBUILD_ALL
                 ) from error
         return self._searchers[store]
+
+    def _best(self, candidates: list[tuple[int, float]], k: int) -> list[tuple[int, float]]:
+        """The best k of the candidates, equal ones by passage id: many may tie, and few of them need be read."""
+        if len(candidates) <= k:
+            return candidates
+        limit = candidates[k - 1][1]
+        above = [one for one in candidates if one[1] > limit]
+        equal = sorted((one for one in candidates if one[1] == limit), key=lambda one: self.passages.id(one[0]))
+        return [*above, *equal[: k - len(above)]]
 
     def _hit(self, store: str, row: int, score: float) -> Hit:
         return Hit(self.passages[row], score, {store: score}, row)

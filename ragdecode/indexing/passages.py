@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LINES, OFFSETS = "passages.jsonl", "passages.offsets.npy"
+#: how a line begins
+_ID = b'{"id":"'
 #: bytes copied or searched at once
 _BLOCK = 1 << 20
 
@@ -68,6 +70,14 @@ class PassageTable(Sequence[Passage]):
 
     def __iter__(self) -> Iterator[Passage]:
         return (self[row] for row in range(len(self)))
+
+    def id(self, row: int) -> str:
+        """Id of a passage; the rest of it is not read."""
+        start, behind = int(self._offsets[row]) + len(_ID), int(self._offsets[row + 1])
+        end = self._map.find(b'"', start, behind)
+        if end < 0 or self._map[start - len(_ID) : start] != _ID or b"\\" in (name := self._map[start:end]):
+            return self[row].id  # not as we write it
+        return name.decode()
 
     def lines(self, first: int, behind: int) -> bytes:
         """The JSON lines of rows ``first`` to ``behind - 1``, as they stand in the file."""

@@ -194,3 +194,22 @@ def test_an_index_can_be_opened_at_any_moment_of_a_build(built: tuple[IndexSpec,
     reader.join()
     assert failures == []
     assert opens > 0
+
+
+def test_of_many_equal_passages_only_those_that_are_shown_are_read(tmp_path: Path, monkeypatch) -> None:
+    put(tmp_path / "docs", {f"{number:03}.txt": f"the same footer {number:03}" for number in range(300)})
+    put(tmp_path / "docs", {"best.txt": "footer", "other.txt": "nothing here"})
+    spec = index_spec(tmp_path / "docs", ["bm25"])
+    build(spec, tmp_path / "index")
+    index = opened(tmp_path / "index", spec)
+    assert [index.passages.id(row) for row in range(len(index.passages))] == [one.id for one in index.passages]
+    (everything,) = index.search("bm25", ["footer"], 1000)
+    assert len(everything) == 301
+    assert everything[0].passage.source == "best.txt"
+    read: list[int] = []
+    plain = PassageTable.__getitem__
+    monkeypatch.setattr(PassageTable, "__getitem__", lambda self, row: read.append(row) or plain(self, row))
+    for k in (1, 2, 7):
+        read.clear()
+        assert index.search("bm25", ["footer"], k) == [everything[:k]]
+        assert len(read) == k
