@@ -11,8 +11,7 @@ from pydantic import Field, model_validator
 from ragdecode.documents.document import Document, Page
 from ragdecode.documents.encoding import clean
 from ragdecode.documents.records import LONGEST, Records, scalars
-from ragdecode.errors import InputError
-from ragdecode.spec.class_path import check_arguments, load_class, refusal
+from ragdecode.spec.class_path import check_class, load_class
 from ragdecode.spec.settings import Settings
 
 if TYPE_CHECKING:
@@ -37,12 +36,7 @@ class LoaderClass(Settings):
 
     @model_validator(mode="after")
     def _allowed(self) -> LoaderClass:
-        if reason := refusal(self.loader, trust=self.trust):
-            raise ValueError(f"loader: {reason}")
-        try:
-            check_arguments(self.arguments, trust=self.trust, where="arguments")
-        except InputError as error:
-            raise ValueError(f"{error.message}; {error.hint}") from error
+        check_class("loader", self.loader, self.arguments, trust=self.trust)
         return self
 
     def load_class(self, where: str) -> type[BaseLoader]:

@@ -36,6 +36,26 @@ def refusal(path: str, *, trust: bool = False) -> str | None:
     return None
 
 
+def check_class(setting: str, path: str, arguments: Mapping[str, Any], *, trust: bool) -> None:
+    """For the settings of a part that names a class: refuse at once what may not be named, whatever it leads to.
+
+    Args:
+        setting: Where the path stands; begins the message.
+        path: As in `load_class`.
+        arguments: As in `check_arguments`.
+        trust: The part's ``trust``.
+
+    Raises:
+        ValueError: It is of a package that is not allowed, or an argument switches off a protection.
+    """
+    if reason := refusal(path, trust=trust):
+        raise ValueError(f"{setting}: {reason}")
+    try:
+        check_arguments(arguments, trust=trust, where="arguments")
+    except InputError as error:
+        raise ValueError(f"{error.message}; {error.hint}") from error
+
+
 def load_class(path: str, *, base: str, module: str, trust: bool = False, where: str) -> type:
     """Import the class that YAML names.
 

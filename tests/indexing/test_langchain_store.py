@@ -16,6 +16,7 @@ from ragdecode.errors import InputError, RunError
 from ragdecode.indexing.index import Index
 from ragdecode.indexing.langchain.embeddings import as_embeddings, known_embeddings
 from ragdecode.indexing.store import Probe
+from ragdecode.indexing.stores.langchain import LangChainStoreSettings
 from tests.indexing.doubles import ENCODER, HashedWords, build, index_spec, opened, put
 
 MEMORY = "langchain_core.vectorstores.InMemoryVectorStore"
@@ -96,13 +97,10 @@ def test_a_store_that_persists_is_filled_by_the_build_and_emptied_of_the_index_b
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
-        ({"vector_store": "os.path.join"}, InputError, "not of a LangChain package"),
-        ({"vector_store": JSON}, InputError, "not of a LangChain package"),
         ({"vector_store": "langchain_core.documents.Document"}, InputError, "is not a VectorStore"),
         ({"vector_store": "langchain_core.vectorstores.InMemoryVectorStor"}, InputError, "has no class"),
         ({"vector_store": "langchain_nowhere.Store"}, InputError, "not installed"),
         ({"vector_store": JSON, "trust": True, "arguments": {"pth": "x"}}, InputError, r"does not take .*\(.*pth"),
-        ({"vector_store": "FAISS", "arguments": {"allow_dangerous_deserialization": True}}, InputError, "protection"),
     ],
 )
 def test_what_cannot_be_made_is_told(
@@ -111,6 +109,22 @@ def test_what_cannot_be_made_is_told(
     put(tmp_path / "docs")
     with pytest.raises(error, match=message):
         build(index_spec(tmp_path / "docs", [store(**settings)]), tmp_path / "index")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"vector_store": "os.path.join"}, "not of a LangChain package"),
+        ({"vector_store": JSON}, "not of a LangChain package"),
+        (
+            {"vector_store": "FAISS", "arguments": {"allow_dangerous_deserialization": True}},
+            "switches off a protection",
+        ),
+    ],
+)
+def test_what_may_not_be_named_is_refused_with_the_settings(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        LangChainStoreSettings(encoder=ENCODER, **settings)
 
 
 def test_a_class_that_cannot_search_by_vector_is_told(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from ragdecode.indexing.store import Built, Need, RanksBy
 from ragdecode.indexing.vectors.embedding import VECTORS, embed
-from ragdecode.spec.class_path import refusal
+from ragdecode.spec.class_path import check_class
 from ragdecode.spec.model import ModelSpec
 from ragdecode.spec.reference import Reference
 from ragdecode.spec.registry import register
@@ -48,8 +48,7 @@ class LangChainStoreSettings(Settings):
 
     @model_validator(mode="after")
     def _allowed(self) -> LangChainStoreSettings:
-        if reason := refusal(self.vector_store, trust=self.trust):
-            raise ValueError(f"vector_store: {reason}")
+        check_class("vector_store", self.vector_store, self.arguments, trust=self.trust)
         return self
 
 

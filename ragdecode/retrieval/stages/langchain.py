@@ -17,6 +17,7 @@ from ragdecode.errors import RagDecodeError, RunError
 from ragdecode.indexing.hit import Hit
 from ragdecode.retrieval.query import Query
 from ragdecode.retrieval.stage import RetrievalContext, Role, fused
+from ragdecode.spec.class_path import check_class
 from ragdecode.spec.model import ModelSpec
 from ragdecode.spec.reference import Reference
 from ragdecode.spec.registry import register
@@ -62,6 +63,8 @@ class LangChainStageSettings(Settings):
     def _fits(self) -> LangChainStageSettings:
         if (self.retriever is None) == (self.vector_store is None):
             raise ValueError("expected one of retriever and vector_store")
+        named = "retriever" if self.retriever is not None else "vector_store"
+        check_class(named, self.retriever or self.vector_store or "", self.arguments, trust=self.trust)
         if self.retriever is not None and (self.search != "similarity" or self.search_arguments):
             raise ValueError("search and search_arguments have no place with a retriever; they belong to vector_store")
         if self.encoder is not None and self.encoder.kind != "encoder":
