@@ -63,6 +63,29 @@ def refuse_known(data: bytes) -> None:
             raise UnreadableError(f"wrong extension: the content is {what}")
 
 
+def known(encoding: str) -> bool:
+    """Whether files may be in an encoding of this name."""
+    try:
+        name = codecs.lookup(encoding).name
+        b"a".decode(encoding)  # what is no encoding of text, such as base64, is found out only so
+    except UnicodeDecodeError:  # half a character of UTF-16
+        pass
+    except (LookupError, ValueError):  # ValueError: a NUL in the name, among others
+        return False
+    return name.replace("-", "_") not in _NOT_OF_FILES
+
+
+def check_encoding(encoding: str | None) -> str | None:
+    """An encoding as it may stand in the settings of a reader.
+
+    Raises:
+        ValueError: Nobody knows it.
+    """
+    if encoding is not None and not known(encoding):
+        raise ValueError(f"unknown encoding {encoding[:40]!r}; expected a name such as utf-8, latin-1 or cp1252")
+    return encoding
+
+
 def strictly(data: bytes, encoding: str) -> str:
     """Decode, or tell what is wrong and where.
 
@@ -70,7 +93,7 @@ def strictly(data: bytes, encoding: str) -> str:
         UnreadableError: It is binary, not valid in the encoding, or the encoding is unknown.
     """
     try:
-        if codecs.lookup(encoding).name.replace("-", "_") in _NOT_OF_FILES:
+        if not known(encoding):
             raise LookupError(encoding)
         text = data.decode(encoding)
     except (LookupError, ValueError) as error:  # ValueError: a NUL in the name, among others

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from ragdecode.documents.document import Document
 from ragdecode.documents.reader import UnreadableError
 from ragdecode.documents.readers.csv import CsvReader, CsvSettings
+from ragdecode.documents.readers.text import TextSettings
 from tests.documents.test_jsonl import flaws, texts
 
 
@@ -115,8 +116,19 @@ def test_what_is_no_table_is_refused_with_the_reason(data: bytes, reason: str) -
 def test_the_encoding_is_that_of_the_settings_unless_marked() -> None:
     assert texts(read("id,text\n1,caf\xe9".encode("latin-1"), encoding="latin-1", text="text")) == {"1": "café"}
     assert texts(read("id,text\n1,café".encode("utf-16"), encoding="latin-1", text="text")) == {"1": "café"}
-    with pytest.raises(UnreadableError, match="unknown encoding 'klingon'"):
-        read("a,b\n1,2", encoding="klingon")
+
+
+@pytest.mark.parametrize("encoding", ["klingon", "rot13", "base64", "a\0b"])
+@pytest.mark.parametrize("settings", [CsvSettings, TextSettings])
+def test_an_encoding_that_nobody_knows_is_refused_with_the_settings(settings: type, encoding: str) -> None:
+    with pytest.raises(ValueError, match="unknown encoding"):
+        settings(encoding=encoding)
+
+
+@pytest.mark.parametrize("delimiter", ["\n", "\r", '"'])
+def test_what_cannot_delimit_is_refused(delimiter: str) -> None:
+    with pytest.raises(ValueError, match="neither a line end nor a quote"):
+        CsvSettings(delimiter=delimiter)
 
 
 def test_names_of_columns_are_made_different() -> None:

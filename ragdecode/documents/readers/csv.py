@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, field_validator
 
 from ragdecode.documents.document import Document, Value
-from ragdecode.documents.encoding import decode
+from ragdecode.documents.encoding import check_encoding, decode
 from ragdecode.documents.reader import UnreadableError
 from ragdecode.documents.records import Records, scalars
 from ragdecode.spec.registry import register
@@ -54,6 +54,18 @@ class CsvSettings(Settings):
     @classmethod
     def _one_or_many(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
+
+    @field_validator("encoding")
+    @classmethod
+    def _known(cls, encoding: str | None) -> str | None:
+        return check_encoding(encoding)
+
+    @field_validator("delimiter")
+    @classmethod
+    def _delimits(cls, delimiter: str | None) -> str | None:
+        if delimiter is not None and delimiter in '\r\n"':
+            raise ValueError("neither a line end nor a quote can stand between two fields")
+        return delimiter
 
 
 @register("reader", "csv", CsvSettings)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from pydantic import field_validator
+
 from ragdecode.documents.document import Document
-from ragdecode.documents.encoding import decode
+from ragdecode.documents.encoding import check_encoding, decode
 from ragdecode.spec.registry import register
 from ragdecode.spec.settings import Settings
 
@@ -15,6 +17,11 @@ class TextSettings(Settings):
 
     encoding: str | None = None
     """Encoding of files that do not begin with a byte order mark, such as ``latin-1``; UTF-8 if left out."""
+
+    @field_validator("encoding")
+    @classmethod
+    def _known(cls, encoding: str | None) -> str | None:
+        return check_encoding(encoding)
 
 
 @register("reader", "text", TextSettings)
