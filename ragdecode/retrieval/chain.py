@@ -138,6 +138,8 @@ class RetrievalChain:
         asked: Sequence[Query] = [Query(query) if isinstance(query, str) else query for query in queries]
         if any(not query.text.strip() for query in asked):
             raise InputError("the question is empty")
+        for query in asked:
+            _check_text(query.text)
         hits: list[list[Hit]] = []
         traces = []
         for part, stage in zip(self.parts, self.stages, strict=True):
@@ -154,3 +156,12 @@ class RetrievalChain:
             traces.append(StageTrace(part.name, time.perf_counter() - started, hits))
             logger.debug("%s: %s hits", part.name, [len(found) for found in hits])
         return Retrieval(hits, tuple(traces), tuple(asked))
+
+
+def _check_text(question: str) -> None:
+    """Halves of surrogate pairs are no characters: tokenizers refuse them with an error of their own."""
+    try:
+        question.encode()
+    except UnicodeEncodeError as error:
+        message = f"the question is not valid text: half of a surrogate pair at character {error.start}"
+        raise InputError(message) from error

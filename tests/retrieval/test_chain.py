@@ -107,5 +107,10 @@ def test_an_empty_question_is_refused(index: Index, question: str) -> None:
         chain(index, "bm25").retrieve(["fine", question])
 
 
+def test_half_a_surrogate_pair_is_refused_before_it_reaches_a_tokenizer(index: Index) -> None:
+    with pytest.raises(InputError, match="half of a surrogate pair at character 2"):
+        chain(index, "dense").retrieve(["fine", "a \ud800 b"])
+
+
 def test_no_question_gives_no_hits(index: Index) -> None:
     assert chain(index, "hybrid").retrieve([]) == []
