@@ -142,6 +142,11 @@ def test_tokens_hold_and_the_best_come_first(limit: int) -> None:
         assert "1889" in texts(found)[0]
 
 
+def test_a_limit_that_no_sentence_fits_into_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    assert refine({"compress": {"tokens": 1}}, [[WHOLE]], ["toll"], count_tokens=count_words) == [[]]
+    assert "no sentence fits into the limit" in caplog.text
+
+
 def test_a_share_of_the_characters() -> None:
     (all_of_it,) = refine({"compress": {"ratio": 1}}, [[WHOLE]], ["toll"])
     assert all_of_it == [WHOLE]

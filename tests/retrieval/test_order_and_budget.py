@@ -120,3 +120,12 @@ def test_limits_without_tokens_need_no_model() -> None:
 def test_settings_are_checked_at_load(written: Any, complaint: str) -> None:
     with pytest.raises(ValidationError, match=complaint):
         stages(written)
+
+
+def test_a_budget_that_nothing_fits_into_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    hits = [hit("One two three.", 3.0), hit("Four five six seven.", 2.0)]
+    assert refine({"budget": {"tokens": 2}}, [hits, []], count_tokens=count_words) == [[], []]
+    assert "nothing fits into 2 tokens; the shortest passage has 3" in caplog.text
+    caplog.clear()
+    assert refine({"budget": {"tokens": 3}}, [hits, []], count_tokens=count_words) == [hits[:1], []]
+    assert not caplog.text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,6 +20,9 @@ from ragdecode.spec.settings import Settings
 
 if TYPE_CHECKING:
     from ragdecode.documents.passage import Passage
+
+
+logger = logging.getLogger(__name__)
 
 
 class BudgetSettings(Settings):
@@ -60,15 +64,20 @@ class BudgetStage:
     def refine(self, queries: Sequence[Query], hits: Sequence[list[Hit]], context: RetrievalContext) -> list[list[Hit]]:
         """The passages taken; those of all questions are counted in one call."""
         texts = [hit.passage.text for found in hits for hit in found]
-        if self.settings.tokens is None or not texts:
+        room = self.settings.tokens
+        if room is None or not texts:
             return [self._taken(found, [0] * len(found))[0] for found in hits]
         if context.count_tokens is None:
             raise RunError("tokens needs the pipeline's language model, to count", component="retriever budget")
-        counts = iter(context.count_tokens(texts))
+        lengths = context.count_tokens(texts)
+        counts = iter(lengths)
         taken = [self._taken(found, [next(counts) for _ in found]) for found in hits]
         cut = [(hit.passage, room) for _, hit, room in taken if hit is not None]
         short = iter(first_sentences([passage for passage, _ in cut], [room for _, room in cut], context.count_tokens))
-        return [_with(found, hit, next(short) if hit is not None else None) for found, hit, _ in taken]
+        kept = [_with(found, hit, next(short) if hit is not None else None) for found, hit, _ in taken]
+        if not any(kept):
+            logger.warning("budget: nothing fits into %d tokens; the shortest passage has %d", room, min(lengths))
+        return kept
 
     def _taken(self, hits: list[Hit], tokens: list[int]) -> tuple[list[Hit], Hit | None, int]:
         """The passages that stay, the one of them that is to be shortened, and the tokens left for it."""

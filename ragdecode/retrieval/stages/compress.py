@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
@@ -11,6 +12,7 @@ from pydantic import Field, model_validator
 from ragdecode.errors import RunError
 from ragdecode.indexing.bm25.words import splitter
 from ragdecode.indexing.hit import Hit
+from ragdecode.indexing.store import RanksBy
 from ragdecode.retrieval.excerpt import ELISION, Span, excerpt, sentences
 from ragdecode.retrieval.likeness import STORE, Likeness, check_encoder
 from ragdecode.retrieval.query import Query
@@ -21,6 +23,8 @@ from ragdecode.spec.model import ModelSpec
 from ragdecode.spec.reference import Reference
 from ragdecode.spec.registry import register
 from ragdecode.spec.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 
 class CompressSettings(Settings):
@@ -82,6 +86,7 @@ class CompressStage:
     """
 
     role: Role = "passages"
+    ranks_by: RanksBy = "vectors"
 
     def __init__(self, settings: CompressSettings) -> None:
         self.settings = settings
@@ -110,6 +115,8 @@ class CompressStage:
             order = sorted(scored, key=lambda each: -round(each.score, 6))
             kept = [each.sentence for group in self._groups(order) for each in self._kept(group, found)]
             refined.append(_shown(found, kept))
+        if not any(refined):
+            logger.warning("compress: no sentence fits into the limit: all passages are dropped")
         return refined
 
     def _scores(
