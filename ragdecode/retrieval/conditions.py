@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from math import isfinite
+from math import isfinite, isnan
 from typing import Annotated, Any
 
 from pydantic import Discriminator, Field, Tag, model_validator
@@ -29,6 +29,8 @@ class Within(Settings):
     def _fits(self) -> Within:
         if self.min is None and self.max is None and self.contains is None:
             raise ValueError("expected at least one of min, max, contains")
+        if any(isinstance(bound, float) and isnan(bound) for bound in (self.min, self.max)):
+            raise ValueError("min and max cannot be nan: nothing is above or below it")
         if self.min is not None and self.max is not None:
             if isinstance(self.min, str) != isinstance(self.max, str):
                 raise ValueError(f"min ({self.min!r}) and max ({self.max!r}) must both be numbers or both be text")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ragdecode.errors import RagDecodeError
-from ragdecode.spec import catalogue
+from ragdecode.spec import catalogue, registry
 from ragdecode.spec.decode import DecodeSpec
 from ragdecode.spec.index import IndexSpec
 from ragdecode.spec.nearest import did_you_mean
@@ -141,6 +141,23 @@ class Combination:
                 hint = near if near and near.startswith("did") else f"add '{name}' to index.stores"
                 message = f"searches the store '{name}'; the index has {', '.join(have) or 'none'}"
                 self._add((*path, part.name), message, hint, outermost=True)
+            else:
+                self._ranking(part, name, getattr(built, "ranks_by", None), have, path)
+        check = getattr(built, "check_stores", None)
+        if check is not None and have:
+            try:
+                check(have)
+            except RagDecodeError as error:
+                self._add((*path, part.name), error.message, error.hint, outermost=True)
+
+    def _ranking(self, part: Part, store: str, wanted: str | None, have: Sequence[str], path: Path_) -> None:
+        """A stage that compares words is of no use over vectors, and the other way round."""
+        found = _ranks_by(store)
+        if wanted is not None and found is not None and found != wanted:
+            fit = [name for name in have if _ranks_by(name) == wanted]
+            hint = f"store: {' or '.join(fit)}" if fit else f"add one that ranks by {wanted} to index.stores"
+            message = f"needs a store that ranks by {wanted}; '{store}' ranks by {found}"
+            self._add((*path, part.name), message, hint, outermost=True)
 
     def _decode(self, decode: DecodeSpec, path: Path_) -> None:
         for key in ("rule", "draft", "constraint", "monitor"):
@@ -198,3 +215,9 @@ class Combination:
         if part.kind != "drafter" and role == "draft":
             message = f"reads the view '{name}', whose role is 'draft': such a view is not verified"
             self._add(at, message, "give the view the role 'both'")
+
+
+def _ranks_by(store: str) -> str | None:
+    """What a store compares, as its class says; None if it does not say."""
+    info = registry.find("store", store)
+    return getattr(info.cls, "ranks_by", None) if info is not None else None

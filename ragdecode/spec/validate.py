@@ -18,22 +18,25 @@ def validate(node: Node, adapter: TypeAdapter[Any], report: Report) -> Any:
         return adapter.validate_python(to_plain(node))
     except ValidationError as error:
         for item in error.errors(include_url=False):
-            at, path = node_at(node, item["loc"])
+            at, path = node_at(node, item["loc"], absent=item["type"] in ("missing", "extra_forbidden"))
             if not report.judged(path) and not _is_echo(dict(item), at):
                 message, hint = _message(dict(item), at)
                 report.add(at.place, path, message, hint)
         return None
 
 
-def node_at(node: Node, loc: tuple[int | str, ...]) -> tuple[Node, Path_]:
-    """The node that pydantic means; parts of its location that are no keys (union arms) are passed over."""
+def node_at(node: Node, loc: tuple[int | str, ...], *, absent: bool = True) -> tuple[Node, Path_]:
+    """The node that pydantic means; parts of its location that are no keys (union arms) are passed over.
+
+    Where ``absent``, the last part may be a key that is not there.
+    """
     path: list[str | int] = []
     for depth, key in enumerate(loc):
         if isinstance(node, Table) and isinstance(key, str) and key in node.entries:
             node = node.entries[key]
         elif isinstance(node, Items) and isinstance(key, int) and key < len(node.items):
             node = node.items[key]
-        elif isinstance(node, Table) and depth == len(loc) - 1 and isinstance(key, str):
+        elif absent and isinstance(node, Table) and depth == len(loc) - 1 and isinstance(key, str):
             path.append(key)
             break
         else:
@@ -60,6 +63,20 @@ def _bound(item: dict[str, Any], node: Node) -> str:
     return f"expected {words} {item['ctx'][key]}; found {describe(node)}"
 
 
+#: errors of a value of another type that only a union lets through to pydantic
+_KINDS = {
+    "a number": ("float_type", "float_parsing"),
+    "a whole number": ("int_type", "int_parsing"),
+    "a text": ("string_type",),
+    "a list": ("tuple_type", "list_type"),
+    "a mapping": ("dict_type",),
+}
+
+
+def _type(expected: str) -> Callable[[dict[str, Any], Node], str]:
+    return lambda item, node: f"expected {expected}; found {describe(node)}"
+
+
 def _length(word: str, bound: str) -> Callable[[dict[str, Any], Node], str]:
     def message(item: dict[str, Any], node: Node) -> str:
         limit = item["ctx"][bound]
@@ -73,6 +90,7 @@ def _length(word: str, bound: str) -> Callable[[dict[str, Any], Node], str]:
 _MESSAGES: dict[str, Callable[[dict[str, Any], Node], str]] = {
     **dict.fromkeys(_BOUNDS, _bound),
     "missing": lambda item, node: f"'{item['loc'][-1]}' is missing",
+    **{name: _type(kind) for kind, names in _KINDS.items() for name in names},
     "finite_number": lambda item, node: f"expected a finite number; found {describe(node)}",
     "string_pattern_mismatch": lambda item, node: (
         f"expected text that matches {item['ctx']['pattern']}; found {describe(node)}"

@@ -14,7 +14,7 @@ from ragdecode.spec.settings import Settings
 class RrfSettings(Settings):
     """The constant of the formula."""
 
-    k: float = Field(default=60.0, ge=0.0)
+    k: float = Field(default=60.0, ge=0.0, allow_inf_nan=False)
     """Added to every rank: the larger, the less the first places stand out."""
 
 

@@ -16,7 +16,7 @@ from ragdecode.spec.settings import Settings
 class WeightedSettings(Settings):
     """One weight a store."""
 
-    weights: dict[str, Annotated[float, Field(ge=0.0)]] = Field(default={})
+    weights: dict[str, Annotated[float, Field(ge=0.0, allow_inf_nan=False)]] = Field(default={})
     """Weight by store, ``{bm25: 0.3, faiss: 0.7}``; 1 for stores that are left out."""
 
 
@@ -40,7 +40,14 @@ class WeightedFusion:
         return fused
 
     def check(self, stores: tuple[str, ...]) -> None:
-        """Every weight must belong to a store that is fused."""
+        """Every weight must belong to a store that is fused, and one of them must count."""
         for name in self.settings.weights:
             if name not in stores:
-                raise InputError(f"weighted.weights names the store {name!r}, but only {', '.join(stores)} are fused")
+                raise InputError(
+                    f"weighted.weights names the store {name!r}, but only {', '.join(stores)} are fused",
+                    hint="stores without a weight have the weight 1",
+                )
+        if stores and not any(self.settings.weights.get(name, 1.0) for name in stores):
+            raise InputError(
+                "weighted.weights are all 0: nothing would be ranked", hint="give a store a weight above 0"
+            )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pydantic import Field
 
 from ragdecode.indexing.hit import Hit
+from ragdecode.indexing.store import RanksBy
 from ragdecode.retrieval.query import Query
 from ragdecode.retrieval.stage import RetrievalContext, Role
 from ragdecode.spec.registry import register
@@ -27,6 +28,7 @@ class DenseStage:
     """Finds passages by the similarity of sentence vectors."""
 
     role: Role = "find"
+    ranks_by: RanksBy = "vectors"
     needs_model = False
 
     def __init__(self, settings: DenseStageSettings) -> None:

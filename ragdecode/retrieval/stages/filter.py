@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, FiniteFloat, model_validator
+from pydantic import Field, model_validator
 
 from ragdecode.indexing.hit import Hit
 from ragdecode.retrieval.conditions import Condition, fields_of, matching
@@ -18,10 +18,14 @@ from ragdecode.spec.settings import Settings
 logger = logging.getLogger(__name__)
 
 
+#: a number, not a text or truth value that could be taken for one
+_Score = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+
+
 class FilterSettings(Settings):
     """What a passage must be like; all that is given must hold."""
 
-    min_score: FiniteFloat | dict[str, FiniteFloat] | None = None
+    min_score: _Score | dict[str, _Score] | None = None
     """Least score: of the stage before, or of the stages and stores named, as in ``{bm25: 2.0}``."""
     relative: float | None = Field(default=None, gt=0, le=1)
     """Least share of the best passage's score; where that is negative, the score may be ``1 / relative`` times as

@@ -54,6 +54,14 @@ class HybridStage:
         """The stores named, or None for all."""
         return self.settings.of or None
 
+    def check_stores(self, stores: Sequence[str]) -> None:
+        """Refuse stores of an index that the fusion cannot fuse.
+
+        Raises:
+            InputError: A weight is for another store, or no store counts.
+        """
+        self.fusion.check(self.settings.of or tuple(stores))
+
     def find(self, queries: Sequence[Query], context: RetrievalContext) -> list[list[Hit]]:
         """The best passages of the fused ranking."""
         stores = self.settings.of or context.stores

@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import Field
 
 from ragdecode.errors import InputError
-from ragdecode.indexing.store import Vectors
+from ragdecode.indexing.store import RanksBy, Vectors
 from ragdecode.retrieval.chat_prompt import Chat, built_in, filler, uses
 from ragdecode.retrieval.generation import Generation
 from ragdecode.retrieval.query import Query
@@ -49,6 +49,7 @@ class HydeStage:
     """
 
     role: Role = "query"
+    ranks_by: RanksBy = "vectors"
     needs_model = True
 
     def __init__(self, settings: HydeSettings) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, model_validator
 
 from ragdecode.indexing.hit import Hit
+from ragdecode.indexing.store import RanksBy
 from ragdecode.retrieval.likeness import STORE, Likeness, check_encoder
 from ragdecode.retrieval.query import Query
 from ragdecode.retrieval.stage import RetrievalContext, Role
@@ -51,6 +52,7 @@ class MmrStage:
     """
 
     role: Role = "passages"
+    ranks_by: RanksBy = "vectors"
     needs_model = False
 
     def __init__(self, settings: MmrSettings) -> None:

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from ragdecode.indexing.bm25.words import splitter
 from ragdecode.indexing.hit import Hit
+from ragdecode.indexing.store import RanksBy
 from ragdecode.retrieval.excerpt import overlap
 from ragdecode.retrieval.likeness import STORE, Likeness, check_encoder
 from ragdecode.retrieval.query import Query
@@ -65,6 +66,7 @@ class NearDuplicatesStage:
     """
 
     role: Role = "passages"
+    ranks_by: RanksBy = "vectors"
     needs_model = False
 
     def __init__(self, settings: NearDuplicatesSettings) -> None:

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from ragdecode.errors import RunError
 from ragdecode.indexing.hit import Hit, ranked
+from ragdecode.indexing.store import RanksBy
 from ragdecode.retrieval.likeness import STORE, Likeness, check_encoder
 from ragdecode.retrieval.listwise import MOST, listwise
 from ragdecode.retrieval.query import Query
@@ -85,6 +86,7 @@ class RerankStage:
     """Reorders passages: by the pipeline's own model, by vectors, or by a cross-encoder."""
 
     role: Role = "passages"
+    ranks_by: RanksBy = "vectors"
 
     def __init__(self, settings: RerankSettings) -> None:
         self.settings = settings

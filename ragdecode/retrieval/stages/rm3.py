@@ -12,7 +12,7 @@ from pydantic import Field
 
 from ragdecode.errors import InputError
 from ragdecode.indexing.hit import Hit
-from ragdecode.indexing.store import Probe, Words
+from ragdecode.indexing.store import Probe, RanksBy, Words
 from ragdecode.retrieval.query import Query
 from ragdecode.retrieval.stage import RetrievalContext, Role
 from ragdecode.spec.registry import register
@@ -52,6 +52,7 @@ class Rm3Stage:
     """
 
     role: Role = "query"
+    ranks_by: RanksBy = "words"
     needs_model = False
 
     def __init__(self, settings: Rm3Settings) -> None:
