@@ -29,6 +29,7 @@ def main() -> None:
     parser.add_argument("--bm25", type=int, nargs="*", default=[1000, 10_000, 100_000], help="passages")
     parser.add_argument("--faiss", type=int, nargs="*", default=[10_000, 100_000], help="synthetic vectors")
     parser.add_argument("--real", type=int, default=20_000, help="passages of the collections at most; 0: none")
+    parser.add_argument("--work", type=Path, help="work folder of retrieval_quality.py, to take vectors from")
     parser.add_argument("--encode", type=int, default=1400, help="documents by precision at most; 0: none")
     parser.add_argument("--collection", default="cranfield", help="collection for the precisions (default: cranfield)")
     parser.add_argument("--queries", type=int, default=20, help="queries of BM25; FAISS takes ten times as many")
@@ -52,7 +53,7 @@ def main() -> None:
         keep(f"faiss kinds, {passages} synthetic vectors", stores_faiss.measure(*vectors, args.repeats), kinds)
     folders = [args.data / name for name in SETS if (args.data / name).is_dir()] if args.data else []
     if folders and args.real:
-        vectors = stores_faiss.real(folders, args.real, 10 * args.queries)
+        vectors = stores_faiss.real(folders, args.real, 10 * args.queries, args.work)
         keep("faiss kinds, vectors of real passages", stores_faiss.measure(*vectors, args.repeats), kinds)
     if folders and args.encode:
         rows = stores_encoder.measure(args.data / args.collection, args.encode, args.repeats)

@@ -51,19 +51,33 @@ def clustered(passages: int, queries: int, dimension: int = 384) -> tuple[NDArra
     return around(passages), around(queries)
 
 
-def real(folders: Sequence[Path], passages: int, queries: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """MiniLM's vectors of the documents of collections in BEIR layout, pooled, and of their queries."""
-    texts, asked = [], []
+def real(
+    folders: Sequence[Path], passages: int, queries: int, work: Path | None = None
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """MiniLM's vectors of the documents of collections in BEIR layout, pooled, and of their queries.
+
+    Args:
+        folders: The collections.
+        passages: Documents at most.
+        queries: Queries at most.
+        work: Work folder of ``retrieval_quality.py``, whose indexes hold vectors of collections already.
+    """
+    encoder = load_encoder(find_model("minilm"), device="cpu")
+    known, texts, asked = [], [], []
     for folder in folders:
-        rows = [json.loads(line) for line in (folder / "corpus.jsonl").read_text(encoding="utf-8").splitlines()]
-        texts += [f"{row.get('title', '')} {row['text']}".strip() for row in rows]
+        built = sorted(work.glob(f"{folder.name}/data-*/stores/faiss/{VECTORS}")) if work else []
+        if built:
+            known.append(np.load(built[-1]))
+        else:
+            rows = [json.loads(line) for line in (folder / "corpus.jsonl").read_text(encoding="utf-8").splitlines()]
+            texts += [f"{row.get('title', '')} {row['text']}".strip() for row in rows]
         lines = (folder / "queries.jsonl").read_text(encoding="utf-8").splitlines()
         asked += [json.loads(line)["text"] for line in lines]
     draw = np.random.default_rng(0)
-    encoder = load_encoder(find_model("minilm"), device="cpu")
     some = [texts[at] for at in draw.permutation(len(texts))[:passages]]
+    pooled = np.concatenate([*known, *([encoder.encode(some)] if some else [])])
     few = [asked[at] for at in draw.permutation(len(asked))[:queries]]
-    return encoder.encode(some), encoder.encode(few, role="query")
+    return pooled[draw.permutation(len(pooled))[:passages]], encoder.encode(few, role="query")
 
 
 def measure(passages: NDArray[np.float32], queries: NDArray[np.float32], repeats: int) -> list[dict[str, Any]]:
