@@ -14,6 +14,8 @@ from ragdecode.documents.reader import UnreadableError
 _TOLD = 20
 #: longest text, in characters, that is kept as metadata unless it is asked for: metadata is copied to every passage
 LONGEST = 300
+#: characters of all fields and their names that are kept unless they are asked for; the first ones that fit
+_MOST = 10_000
 #: integers beyond are kept as text: many a program has 64 bits for them
 _INTEGERS = 2**63
 
@@ -99,14 +101,22 @@ def _begins_with(body: str, title: str) -> bool:
 def scalars(fields: Iterable[tuple[str, Any]], longest: int = LONGEST) -> dict[str, Value]:
     """The fields whose values can be metadata: text (not above ``longest`` characters), numbers, truth values."""
     kept: dict[str, Value] = {}
+    room = max(_MOST, longest)
     for name, value in fields:
-        if isinstance(value, str):
-            if value and len(value) <= longest:
-                kept[clean(name)] = clean(value)
-        elif isinstance(value, bool):
-            kept[clean(name)] = value
-        elif isinstance(value, int):
-            kept[clean(name)] = value if -_INTEGERS <= value < _INTEGERS else str(value)
-        elif isinstance(value, float) and math.isfinite(value):
-            kept[clean(name)] = value
+        scalar = _scalar(value, longest)
+        size = len(name) + len(str(scalar))
+        if scalar is not None and size <= room:
+            kept[clean(name)] = scalar
+            room -= size
     return kept
+
+
+def _scalar(value: Any, longest: int) -> Value:
+    """What is kept of a value; None if nothing."""
+    if isinstance(value, str):
+        return clean(value) if value and len(value) <= longest else None
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        return value if -_INTEGERS <= value < _INTEGERS else str(value)
+    return value if isinstance(value, float) and math.isfinite(value) else None

@@ -189,3 +189,13 @@ def test_metadata_are_the_other_short_scalars() -> None:
     assert read([row]).records[0].metadata == {"inner": "i", "year": 1, "ok": True, "rate": 0.5, "lang": "en"}
     assert read([row], metadata=["long"]).records[0].metadata == {"long": "l" * 301}
     assert read([row], metadata=[]).records[0].metadata == {}
+
+
+def test_thousands_of_fields_do_not_multiply_in_the_passages() -> None:
+    fields = {f"field{number:05}": "value" for number in range(20_000)}
+    line = json.dumps({"text": "word", **fields}).encode()
+    kept = JsonlReader(JsonlSettings()).read(line).records[0].metadata
+    assert list(kept) == [f"field{number:05}" for number in range(len(kept))]
+    assert 9_900 < sum(len(name) + len(str(value)) for name, value in kept.items()) <= 10_000
+    asked = JsonlSettings(metadata=tuple(fields))
+    assert JsonlReader(asked).read(line).records[0].metadata == fields
