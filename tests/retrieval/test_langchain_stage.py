@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -202,3 +203,14 @@ def test_our_own_retriever_comes_back_as_it_was(tmp_path: Path) -> None:
     (back,) = fixed(*found).retrieve(["green pears"])
     assert [(hit.passage.id, hit.score) for hit in back] == [(hit.passage.id, hit.score) for hit in ours]
     assert [hit.passage.source for hit in back] == [hit.passage.source for hit in ours]
+
+
+def test_what_cannot_be_stored_or_sent_is_replaced() -> None:
+    strange = {
+        "page_content": "half \ud800 a letter\r\n",
+        "metadata": {"source": "a\udcff", "price": float("nan"), "x": 1},
+    }
+    (hit,) = fixed(strange).retrieve(["?"])[0]
+    passage = hit.passage
+    assert (passage.text, passage.source, dict(passage.attributes)) == ("half � a letter\n", "a�", {"x": 1})
+    json.loads(passage.to_json().encode(), parse_constant=pytest.fail)

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from ragdecode.documents.encoding import clean
 from ragdecode.documents.passage import Passage, passage_id
+from ragdecode.documents.records import scalars
 from ragdecode.errors import RagDecodeError, RunError
 from ragdecode.indexing.hit import Hit
 from ragdecode.retrieval.query import Query
@@ -32,6 +34,8 @@ _PLACE = ("source", "page", "heading", "start", "end", "tokens", "record")
 #: what retrievers call the score that they leave in the metadata
 _SCORES = ("score", "relevance_score")
 _WHERE = "retriever langchain"
+#: characters of metadata: there is one passage that carries them
+_UNBOUNDED = 10**9
 
 
 class LangChainStageSettings(Settings):
@@ -175,28 +179,27 @@ def _score(document: Document) -> float | None:
 
 def _passage(document: Document) -> Passage:
     """A document as a passage: its place as far as its metadata tell it, the other plain values as attributes."""
-    text, metadata = document.page_content, document.metadata
+    text, metadata = clean(document.page_content), document.metadata
 
     def number(name: str) -> int | None:
         value = metadata.get(name)
         return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
-    source, start = str(metadata.get("source") or ""), number("start") or 0
+    def name(key: str) -> str:
+        return clean(str(metadata.get(key) or ""))
+
+    source, start = name("source"), number("start") or 0
     named = document.id or metadata.get("id")
-    attributes = {
-        str(name): value
-        for name, value in metadata.items()
-        if name not in _PLACE and (value is None or isinstance(value, (str, int, float, bool)))
-    }
+    attributes = scalars(((str(key), value) for key, value in metadata.items() if key not in _PLACE), _UNBOUNDED)
     return Passage(
-        id=str(named) if named else passage_id(source, start, text),
+        id=clean(str(named)) if named else passage_id(source, start, text),
         text=text,
         source=source,
         page=number("page"),
-        heading=str(metadata.get("heading") or ""),
+        heading=name("heading"),
         start=start,
         end=number("end") or start + len(text),
         tokens=number("tokens") or 0,
-        record=str(metadata.get("record") or ""),
+        record=name("record"),
         attributes=attributes,
     )
