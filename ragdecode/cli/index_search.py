@@ -79,23 +79,23 @@ def search(
             _show(hits, full)
 
 
-def _check(query: str) -> None:
+def _check(query: str, what: str = "the question") -> None:
     if not query.strip():
-        raise InputError("the question is empty")
+        raise InputError(f"{what} is empty")
     try:
         query.encode()
     except UnicodeEncodeError as error:
-        raise InputError("the question is not valid UTF-8") from error
+        raise InputError(f"{what} is not valid UTF-8") from error
 
 
 def _batches(lines: Iterable[str]) -> Iterator[list[str]]:
     """Questions of a stream, blank lines left out."""
-    questions = (line.strip() for line in lines if line.strip())
+    questions = ((number, line.strip()) for number, line in enumerate(lines, 1) if line.strip())
     try:
         while batch := list(islice(questions, _BATCH)):
-            for question in batch:
-                _check(question)
-            yield batch
+            for number, question in batch:
+                _check(question, f"line {number} of standard input")
+            yield [question for _, question in batch]
     except UnicodeDecodeError as error:
         raise InputError(f"standard input is not valid {error.encoding}: {error.reason}") from error
 
@@ -131,7 +131,7 @@ def _show(hits: list[Hit], full: bool) -> None:
 def _place(passage: Passage) -> str:
     """``file:page · heading · characters start-end``."""
     page = "" if passage.page is None else f":{passage.page}"
-    parts = [f"{shown(passage.source)}{page}"]
+    parts = [f"{shown(passage.source or passage.id)}{page}"]
     if passage.record:
         parts.append(f"record {shown(passage.record)}")
     if passage.heading:

@@ -14,7 +14,7 @@ from ragdecode.indexing import manifest as manifests
 from ragdecode.indexing.building.continuing import difference
 from ragdecode.indexing.files import FileEntry, SkippedEntry, read_flaws, read_listing
 from ragdecode.indexing.hit import Hit, ranked
-from ragdecode.indexing.manifest import REBUILD, REBUILD_ALL, Manifest
+from ragdecode.indexing.manifest import REBUILD, Manifest
 from ragdecode.indexing.passages import PassageTable
 from ragdecode.indexing.store import Encoders, Probe, Progress, Searcher
 from ragdecode.spec.index import IndexSpec
@@ -139,10 +139,15 @@ class Index:
 
         Raises:
             InputError: There is no such store, or its encoder is not the one it was built with.
+            RunError: It is damaged.
         """
         probes = [Probe(query) if isinstance(query, str) else query for query in queries]
-        found = self.searcher(store).search(probes, k)
-        return [ranked((self._hit(store, *one) for one in self._best(candidates, k)), k) for candidates in found]
+        searcher = self.searcher(store)
+        try:
+            found = searcher.search(probes, k)
+            return [ranked((self._hit(store, *one) for one in self._best(candidates, k)), k) for candidates in found]
+        except IndexError as error:  # a row or column that a changed byte made up
+            raise manifests.unreadable(self.path, f"store {store}: ", error) from error
 
     def passage(self, passage_id: str) -> Passage | None:
         """The passage of that id, looked for one by one."""
@@ -209,9 +214,7 @@ class Index:
             try:
                 self._searchers[store] = part.build().open(folder, entry.facts, self._encoders or _no_encoders)
             except (OSError, ValueError, KeyError, EOFError) as error:
-                raise RunError(
-                    f"the index {str(self.path)!r} is damaged: store {store}: {error}", hint=REBUILD_ALL
-                ) from error
+                raise manifests.unreadable(self.path, f"store {store}: ", error) from error
         return self._searchers[store]
 
     def _best(self, candidates: list[tuple[int, float]], k: int) -> list[tuple[int, float]]:

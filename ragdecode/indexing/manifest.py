@@ -89,7 +89,7 @@ def read(path: Path) -> Manifest | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise RunError(f"the index {str(path)!r} is damaged: {NAME}: {error}", hint=REBUILD) from error
+        raise unreadable(path, f"{NAME}: ", error, REBUILD) from error
     found = raw.get("format") if isinstance(raw, dict) else None
     if found != FORMAT:
         raise RunError(f"the index {str(path)!r} has format {found}; this version reads format {FORMAT}", hint=REBUILD)
@@ -99,6 +99,23 @@ def read(path: Path) -> Manifest | None:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise RunError(f"the index {str(path)!r} is damaged: {NAME}: {place}: {first['msg']}", hint=REBUILD) from error
+
+
+def unreadable(path: Path, what: str, error: Exception, rebuild: str = REBUILD_ALL) -> RunError:
+    """The error of an index a file of which cannot be read.
+
+    Args:
+        path: The index's folder.
+        what: Which file or store, with a colon behind it.
+        error: What was met.
+        rebuild: The hint if the file is damaged, rather than forbidden.
+    """
+    if isinstance(error, PermissionError):
+        hint = "check the permissions of its folder and files"
+        return RunError(f"the index {str(path)!r} cannot be read: {what}{error.strerror}", hint=hint)
+    # numpy takes a broken header for a pickle, and proposes to open it all the same
+    reason = "the header of an array is broken" if "allow_pickle" in str(error) else str(error)
+    return RunError(f"the index {str(path)!r} is damaged: {what}{reason}", hint=rebuild)
 
 
 def named(path: Path) -> frozenset[str]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, overload
 from ragdecode.documents.passage import Passage
 from ragdecode.errors import RunError
 from ragdecode.indexing.building.pool import Stretch
-from ragdecode.indexing.manifest import REBUILD_ALL
+from ragdecode.indexing.manifest import REBUILD_ALL, unreadable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,7 +48,7 @@ class PassageTable(Sequence[Passage]):
             with (folder / LINES).open("rb") as stream:
                 self._map = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
         except (OSError, ValueError, EOFError) as error:
-            raise _damaged(folder, str(error)) from error
+            raise unreadable(folder.parent, "passages: ", error) from error
         if self._offsets.ndim != 1 or int(self._offsets[-1]) != len(self._map):
             raise _damaged(folder, "passages and their offsets do not fit each other")
 

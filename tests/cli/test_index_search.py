@@ -119,6 +119,13 @@ def test_any_way_to_name_an_index(index: Commands, monkeypatch: pytest.MonkeyPat
     assert hits[0] == hits[1] == hits[2]
 
 
+def test_a_bad_question_of_a_file_is_named_by_its_line(index: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("blue\n\na\udcff\n"))
+    done = index("search", "qa", "-")
+    assert (done.code, done.out) == (2, "")
+    assert "line 3 of standard input is not valid UTF-8" in done.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "shown"),
     [

@@ -213,3 +213,33 @@ def test_of_many_equal_passages_only_those_that_are_shown_are_read(tmp_path: Pat
         read.clear()
         assert index.search("bm25", ["footer"], k) == [everything[:k]]
         assert len(read) == k
+
+
+def test_rows_that_a_changed_byte_made_up_are_damage(tmp_path: Path) -> None:
+    put(tmp_path / "docs")
+    target = tmp_path / "index"
+    build(index_spec(tmp_path / "docs", [{"bm25": {"backend": "bm25s"}}]), target)
+    (file,) = target.glob("data-*/stores/bm25/indices*.npy")
+    rows = np.load(file)
+    np.save(file, np.full_like(rows, 60_000))
+    with pytest.raises(RunError, match=r"is damaged: store bm25: (.|\n)*build --force"):
+        open_index(target).search("bm25", ["green apples"], 3)
+
+
+def test_a_broken_array_is_not_proposed_to_be_unpickled(built: tuple[IndexSpec, Path]) -> None:
+    (file,) = built[1].glob("data-*/passages.offsets.npy")
+    file.write_bytes(b"\x80" * file.stat().st_size)
+    with pytest.raises(RunError, match="the header of an array is broken") as caught:
+        open_index(built[1])
+    assert "pickle" not in str(caught.value)
+
+
+def test_an_index_that_may_not_be_read_is_not_called_damaged(
+    built: tuple[IndexSpec, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", forbidden)
+    with pytest.raises(RunError, match=r"cannot be read: manifest.json: Permission denied(.|\n)*permissions"):
+        open_index(built[1])
