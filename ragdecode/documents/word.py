@@ -84,23 +84,29 @@ class Word:
             elif kind:
                 self.blocks.append(Block(start, self.length, by_lines=kind == "code"))
             self.before = kind
-        for number in referred:
-            if note := self.notes.get(number):
-                self._add(f"[{number}] {note}")
-                self.before = ""
+        self._notes(referred)
 
     def _table(self, node: Any) -> None:
         rows = []
+        referred: list[str] = []
         for row in node.iter(_W + "tr"):
             if _nearest(row, _W + "tbl") is not node:  # of a table in a cell, which is read as that cell's text
                 continue
             cells = [cell for cell in row.iter(_W + "tc") if _nearest(cell, _W + "tr") is row]
-            rows.append("\t".join(" ".join(_text(cell, []).split()) for cell in cells).rstrip())
+            rows.append("\t".join(" ".join(_text(cell, referred).split()) for cell in cells).rstrip())
         text = "\n".join(row for row in rows if row.strip())
         if text:
             start = self._add(text)
             self.blocks.append(Block(start, self.length, by_lines=True))
         self.before = ""
+        self._notes(referred)
+
+    def _notes(self, referred: list[str]) -> None:
+        """Footnotes below what refers to them; one that is referred to again stands below the first."""
+        for number in referred:
+            if note := self.notes.pop(number, ""):
+                self._add(f"[{number}] {note}")
+                self.before = ""
 
     def _add(self, text: str, tight: bool = False) -> int:
         """Append a paragraph; where it begins."""

@@ -120,8 +120,12 @@ def test_code_stays_together() -> None:
     assert [(block.start, block.end) for block in document.blocks] == [(0, 21)]
 
 
-def test_footnotes_follow_the_paragraph_that_refers_to_them() -> None:
-    data = body(f'<w:p>{run("Claim.")}<w:r><w:footnoteReference w:id="2"/></w:r></w:p><w:p>{run("Next.")}</w:p>')
+REFERENCE = '<w:r><w:footnoteReference w:id="2"/></w:r>'
+
+
+def with_footnote(content: str) -> Document:
+    """A document with a footnote of number 2."""
+    data = body(content)
     notes = (
         f'<w:footnotes xmlns:w="{W}"><w:footnote w:type="separator" w:id="0"><w:p>{run("line")}</w:p></w:footnote>'
         f'<w:footnote w:id="2"><w:p>{run("The source.")}</w:p></w:footnote></w:footnotes>'
@@ -139,7 +143,18 @@ def test_footnotes_follow_the_paragraph_that_refers_to_them() -> None:
             "[Content_Types].xml": types.replace("</Types>", override).encode(),
         },
     )
-    assert read(data).text == "Claim. [2]\n\n[2] The source.\n\nNext."
+    return read(data)
+
+
+def test_footnotes_follow_the_paragraph_that_refers_to_them() -> None:
+    document = with_footnote(f"<w:p>{run('Claim.')}{REFERENCE}</w:p><w:p>{run('Next.')}</w:p>")
+    assert document.text == "Claim. [2]\n\n[2] The source.\n\nNext."
+
+
+def test_footnotes_follow_tables_and_stand_once() -> None:
+    table = f"<w:tbl><w:tr><w:tc><w:p>{run('Cell.')}{REFERENCE}</w:p></w:tc></w:tr></w:tbl>"
+    document = with_footnote(f"{table}<w:p>{run('Again.')}{REFERENCE}{REFERENCE}</w:p>")
+    assert document.text == "Cell. [2]\n\n[2] The source.\n\nAgain. [2] [2]"
 
 
 def test_properties_are_metadata() -> None:
