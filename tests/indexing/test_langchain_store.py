@@ -92,6 +92,7 @@ def test_a_store_that_persists_is_filled_by_the_build_and_emptied_of_the_index_b
     with pytest.raises(RunError, match="has none of the passages") as caught:
         index.search("langchain", ["boats"], 1)
     assert "--force" in str(caught.value.hint)
+    assert "persistent: false" in str(caught.value.hint)
 
 
 @pytest.mark.parametrize(

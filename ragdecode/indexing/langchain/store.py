@@ -210,7 +210,8 @@ class Kept:
                 break
             depth = min(2 * depth, _MOST)
         if not rows:
-            raise RunError(f"{self.name} has none of the passages of the index", hint=REBUILD_ALL, component=_WHERE)
+            hint = f"if it keeps them in memory only, say persistent: false; else {REBUILD_ALL}"
+            raise RunError(f"{self.name} has none of the passages of the index", hint=hint, component=_WHERE)
         return rows
 
     @contextmanager
