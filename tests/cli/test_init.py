@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from ragdecode.cli.check import command as check
 from ragdecode.cli.init import command
 from ragdecode.errors import InputError, RunError
+from ragdecode.spec.index import CorpusSpec
 from ragdecode.spec.load import load_pipeline
 
 
@@ -35,6 +36,14 @@ def test_a_new_app_passes_check_and_uses_its_own_files(run, tmp_path, monkeypatc
     assert done.stdout == "ok  app: hybrid % 8 >> rerank % 4 >> decode[cad + prompt_lookup]\n"
     own = [item.path for item in load_pipeline("app").inclusions if not item.from_catalogue]
     assert own == ["index", "retrieve", "prompt", "decode"]
+
+
+def test_a_new_app_and_the_catalogues_read_every_format(run, tmp_path, monkeypatch):
+    run("app")
+    monkeypatch.chdir(tmp_path / "app")
+    default = CorpusSpec(path=tmp_path).include
+    assert "**/*.docx" in default
+    assert [load_pipeline(name).spec.index.corpus.include for name in ("app", "docs-qa")] == [default, default]
 
 
 def test_every_command_of_the_readme_exists(run, tmp_path):
