@@ -41,7 +41,7 @@ def test_a_new_app_passes_check_and_uses_its_own_files(run, tmp_path, monkeypatc
 def test_a_new_app_and_the_catalogues_read_every_format(run, tmp_path, monkeypatch):
     run("app")
     monkeypatch.chdir(tmp_path / "app")
-    default = CorpusSpec(path=tmp_path).include
+    default = CorpusSpec.model_fields["include"].default
     assert "**/*.docx" in default
     assert [load_pipeline(name).spec.index.corpus.include for name in ("app", "docs-qa")] == [default, default]
 
