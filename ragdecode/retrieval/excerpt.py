@@ -6,15 +6,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ragdecode.documents.boundaries import pieces
 from ragdecode.documents.passage import Passage
+from ragdecode.documents.sentences import sentence_spans
 
 #: the attribute that names the kept parts: ``start-end`` in the document's text, with blanks between parts
 KEPT = "kept"
 #: what stands between parts that are not neighbours
 ELISION = " … "
-#: levels of `boundaries`: paragraphs, sentences
-_PARAGRAPH, _SENTENCE = 0, 1
 Span = tuple[int, int]
 
 
@@ -37,17 +35,11 @@ def sentences(passage: Passage) -> list[Span]:
 
     They do not cross paragraphs, nor the gaps of an excerpt.
     """
-    text = passage.text
-    found = []
-    for offset, (start, end) in _pieces(passage):
-        behind = offset + end - start
-        for paragraph in pieces(text, offset, behind, _PARAGRAPH):
-            for first, last in pieces(text, *paragraph, _SENTENCE):
-                core = text[first:last].strip()
-                if core:
-                    lead = len(text[first:last]) - len(text[first:last].lstrip())
-                    found.append((first + lead, first + lead + len(core)))
-    return found
+    return [
+        span
+        for offset, (start, end) in _pieces(passage)
+        for span in sentence_spans(passage.text, offset, offset + end - start)
+    ]
 
 
 def excerpt(passage: Passage, parts: Sequence[Span]) -> Passage:

@@ -32,3 +32,10 @@ def test_texts_of_thousands_of_sentences_are_counted_a_few_times_not_once_a_sent
     assert short is not None
     assert short.text == " ".join(["This is a sentence."] * 25)
     assert read < 3 * len(text)
+
+
+def test_a_text_does_not_end_within_a_name() -> None:
+    count = lambda asked: [len(text.split()) for text in asked]  # noqa: E731
+    (short,) = first_sentences([passage("He came. It was Dr. Smith who said so.")], [5], count)
+    assert short is not None
+    assert short.text == "He came."
