@@ -196,7 +196,10 @@ class Store(Protocol):
         ...
 
     def current(self, facts: Mapping[str, Any], encoders: Encoders) -> bool:
-        """Whether a build now would use the same models as the one that left these facts."""
+        """Whether a build now would use the same models as the one that left these facts.
+
+        A store that is `Elsewhere` may also look, if that is cheap, whether what it speaks of is still there.
+        """
         ...
 
     def open(self, folder: Path, facts: Mapping[str, Any], encoders: Encoders) -> Searcher:

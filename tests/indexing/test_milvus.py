@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -14,7 +15,8 @@ import rank_bm25
 
 from ragdecode.indexing.index import Index
 from ragdecode.indexing.store import Probe, Words
-from tests.indexing.doubles import ENCODER, HashedWords, build, index_spec, opened, put
+from ragdecode.spec.part import PartKind
+from tests.indexing.doubles import ENCODER, TEXTS, HashedWords, build, index_spec, opened, put
 from tests.indexing.milvus_files import collections, corpus, dense, released, words
 
 __all__ = ["released"]
@@ -189,3 +191,34 @@ def test_a_corpus_without_words_has_no_hits(tmp_path: Path) -> None:
     put(tmp_path / "docs", {"marks.txt": "... !!! ???\n"})
     build(index_spec(tmp_path / "docs", [words(tmp_path)]), tmp_path / "index")
     assert opened(tmp_path / "index").search("milvus_bm25", ["sea"], 3) == [[]]
+
+
+@pytest.mark.parametrize("what", ["file", "collection"])
+def test_a_build_sees_that_the_file_or_a_collection_is_gone(tmp_path: Path, what: str) -> None:
+    put(tmp_path / "docs")
+    spec = index_spec(tmp_path / "docs", [dense(tmp_path), words(tmp_path)])
+    content = build(spec, tmp_path / "index").content
+    assert not build(spec, tmp_path / "index").built
+    before = collections(tmp_path)
+    lost = tmp_path / "m.db" if what == "file" else tmp_path / "m.db" / "collections" / before[1]
+    assert lost.is_dir()
+    shutil.rmtree(lost)
+    encoder = HashedWords()
+    report = build(spec, tmp_path / "index", encoder)
+    assert (report.built, report.content, report.unchanged, encoder.encoded) == (True, content, len(TEXTS), [])
+    after = collections(tmp_path)
+    assert len(after) == 2
+    assert not set(before) & set(after)
+    index = opened(tmp_path / "index", spec)
+    for store in index.stores:
+        assert index.search(store, ["blue sea"], 1)[0][0].passage.source == "sea.html"
+    del index
+    assert not build(spec, tmp_path / "index").built
+
+
+def test_a_server_is_not_asked_whether_its_collection_is_there() -> None:
+    for name in ("milvus", "milvus_bm25"):
+        encoder = {"encoder": ENCODER} if name == "milvus" else {}
+        part = PartKind("store").validate({name: {"uri": "http://127.0.0.1:9", **encoder}})
+        facts = {"encoder": "hashed-1", "elsewhere": {"collection": "ragdecode_x"}}
+        assert part.build().current(facts, lambda model: HashedWords())

@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ragdecode.errors import RunError
@@ -74,6 +75,20 @@ def opened(address: MilvusAddress, facts: Mapping[str, Any]) -> Collection:
     collection = Collection(connection, name)
     weakref.finalize(collection, connection.forget).atexit = False  # Milvus Lite ends itself then
     return collection
+
+
+def gone(address: MilvusAddress, facts: Mapping[str, Any]) -> bool:
+    """Whether a local file has been removed, or the collection in it, that a build has left.
+
+    Looks at names alone, as the file may be held by another process; a server is not asked. Milvus Lite keeps a
+    collection of its default database in a folder ``collections/NAME``.
+    """
+    if not address.embedded:
+        return False
+    file = Path(address.uri)
+    if address.database or not (file / "collections").is_dir():
+        return not file.exists()
+    return not (file / "collections" / _name(facts)).exists()
 
 
 def discard(address: MilvusAddress, facts: Mapping[str, Any]) -> None:

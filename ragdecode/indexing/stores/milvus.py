@@ -86,8 +86,10 @@ class MilvusStore:
         return Need(disk * (2 if self.settings.embedded else 1), min(disk, 1 << 28), passages)
 
     def current(self, facts: Mapping[str, Any], encoders: Encoders) -> bool:
-        """Whether the encoder is the one that made the vectors."""
-        return bool(encoders(self.settings.encoder).fingerprint == facts["encoder"])
+        """Whether the encoder is the one that made the vectors, and a local file is still there."""
+        from ragdecode.indexing.milvus.collection import gone
+
+        return not gone(self.settings, facts) and bool(encoders(self.settings.encoder).fingerprint == facts["encoder"])
 
     def open(self, folder: Path, facts: Mapping[str, Any], encoders: Encoders) -> FaissSearcher:
         """Connect and load the collection; Milvus proposes rows, and the vectors on disk give their exact scores."""

@@ -72,8 +72,10 @@ class MilvusBm25Store:
         return Need(16 * entries if self.settings.embedded else entries, 24 * entries)
 
     def current(self, facts: Mapping[str, Any], encoders: Encoders) -> bool:
-        """Always: there is no model in it."""
-        return True
+        """Unless a local file is gone: there is no model in it."""
+        from ragdecode.indexing.milvus.collection import gone
+
+        return not gone(self.settings, facts)
 
     def open(self, folder: Path, facts: Mapping[str, Any], encoders: Encoders) -> MilvusWords:
         """Connect, load the collection and read the vocabulary."""
