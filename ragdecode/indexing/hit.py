@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ragdecode.documents.passage import Passage
@@ -32,3 +32,11 @@ class Hit:
 def ranked(hits: Iterable[Hit], k: int) -> list[Hit]:
     """The best k, best first; equal scores in order of passage id, so that the result is always the same."""
     return sorted(hits, key=lambda hit: (-hit.score, hit.passage.id))[:k]
+
+
+def best_first(hits: Sequence[Hit]) -> list[int]:
+    """Places of the hits in their list, from the best score on; equal scores keep the order they are in.
+
+    For stages that take the best, as the list may be in an order made for the reader.
+    """
+    return sorted(range(len(hits)), key=lambda at: -hits[at].score)

@@ -104,3 +104,10 @@ def test_errors_name_the_line(tmp_path: Any) -> None:
         (4, "unknown key 'mx'"),
         (5, "expected a value, a list of values, or a mapping with min, max, contains"),
     ]
+
+
+def test_the_best_that_pass_are_kept_in_any_order() -> None:
+    for order in ("dcba", "bdac", "abcd"):
+        arranged = [next(one for one in HITS if one.passage.text == name) for name in order]
+        (found,) = refine({"filter": {"top_k": 2, "where": {"source": ["notes/*", "manual/two.md"]}}}, [arranged])
+        assert texts(found) == [name for name in order if name in "bc"]

@@ -105,3 +105,16 @@ def test_short_texts_and_texts_without_words() -> None:
 def test_settings_are_checked_at_load(settings: dict[str, Any], complaint: str) -> None:
     with pytest.raises(ValidationError, match=complaint):
         stages({"near_duplicates": settings})
+
+
+def test_the_better_twin_stays_in_any_order() -> None:
+    text = "The bridge of Tollin was built in 1889 by Clara Aven."
+    worst, twin, other, best = (
+        hit(text, 1.0),
+        hit(text, 2.0, start=50),
+        hit("Other words.", 2.5),
+        hit(text, 3.0, start=99),
+    )
+    assert refine("near_duplicates", [[worst, twin, other, best]]) == [[other, best]]
+    assert refine("near_duplicates", [[best, other, twin, worst]]) == [[best, other]]
+    assert refine("near_duplicates", [[twin, best, worst, other]]) == [[best, other]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -86,6 +87,14 @@ def test_beyond_its_depth_a_list_keeps_the_order() -> None:
     (found,) = refine({"rerank": {"by": "listwise", "depth": 3, "top_k": 6}}, [hits], likelihood=Likelihood())
     assert texts(found[3:]) == texts(hits[3:])
     assert sorted(texts(found[:3])) == sorted(texts(hits[:3]))
+
+
+def test_a_list_is_of_the_best_in_any_order() -> None:
+    hits = [replace(one, score=float(at)) for at, one in enumerate(candidates(1, 6))]
+    written = {"rerank": {"by": "listwise", "depth": 3, "top_k": 6}}
+    (rising,) = refine(written, [hits], likelihood=Likelihood())
+    assert sorted(texts(rising[:3])) == sorted(texts(hits[3:]))
+    assert [rising] == refine(written, [hits[::-1]], likelihood=Likelihood())
 
 
 def test_long_passages_are_shown_to_the_list_up_to_a_sentence() -> None:

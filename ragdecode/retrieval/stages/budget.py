@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, model_validator
 
 from ragdecode.errors import RunError
-from ragdecode.indexing.hit import Hit
+from ragdecode.indexing.hit import Hit, best_first
 from ragdecode.retrieval.query import Query
 from ragdecode.retrieval.shorten import first_sentences
 from ragdecode.retrieval.stage import RetrievalContext, Role
@@ -86,7 +86,7 @@ class BudgetStage:
         stay: set[int] = set()
         room = settings.tokens or 0
         cut: int | None = None
-        for at in sorted(range(len(hits)), key=lambda at: -hits[at].score):
+        for at in best_first(hits):
             if len(stay) == settings.passages:
                 break
             source = hits[at].passage.source

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from ragdecode.indexing.hit import Hit
+from ragdecode.indexing.hit import Hit, best_first
 from ragdecode.retrieval.conditions import Condition, fields_of, matching
 from ragdecode.retrieval.query import Query
 from ragdecode.retrieval.stage import RetrievalContext, Role
@@ -38,7 +38,7 @@ class FilterSettings(Settings):
     missing: Literal["drop", "keep"] = "drop"
     """What becomes of a passage that lacks a field of ``where`` or a score named in ``min_score``."""
     top_k: int | None = Field(default=None, ge=1)
-    """Passages to keep of those that pass."""
+    """Passages to keep of those that pass: those with the best scores."""
 
     @model_validator(mode="after")
     def _does_something(self) -> FilterSettings:
@@ -70,7 +70,7 @@ class FilterStage:
     def _kept(self, hits: list[Hit]) -> list[Hit]:
         best = max((hit.score for hit in hits), default=0.0)
         kept = [hit for hit in hits if self._scores(hit, best) and self._fits(hit.passage.metadata())]
-        return kept[: self.settings.top_k]
+        return [kept[at] for at in sorted(best_first(kept)[: self.settings.top_k])]
 
     def _scores(self, hit: Hit, best: float) -> bool:
         settings = self.settings

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field, model_validator
 
 from ragdecode.indexing.bm25.words import splitter
-from ragdecode.indexing.hit import Hit
+from ragdecode.indexing.hit import Hit, best_first
 from ragdecode.indexing.store import RanksBy
 from ragdecode.retrieval.excerpt import overlap
 from ragdecode.retrieval.likeness import STORE, Likeness, check_encoder
@@ -59,7 +59,7 @@ class NearDuplicatesSettings(Settings):
 
 @register("retriever", "near_duplicates", NearDuplicatesSettings)
 class NearDuplicatesStage:
-    """Goes through the passages in their order and drops those that are too much like one that stays.
+    """Goes through the passages, best score first, and drops those that are too much like one that stays.
 
     Word sequences (shingles) and their Jaccard resemblance and containment follow Broder, "On the resemblance and
     containment of documents" (1997); they are computed exactly, not by sketches, as there are few passages.
@@ -89,13 +89,13 @@ class NearDuplicatesStage:
     def _distinct(self, hits: list[Hit], vectors: NDArray[np.float32] | None) -> list[Hit]:
         same = self._measure(hits, vectors)
         stay: list[int] = []
-        for at, hit in enumerate(hits):
+        for at in best_first(hits):
             twin = next((old for old in stay if same(old, at)), None)
             if twin is None:
                 stay.append(at)
             else:
-                logger.debug("near_duplicates: %s is like %s", hit.passage.id, hits[twin].passage.id)
-        return [hits[at] for at in stay]
+                logger.debug("near_duplicates: %s is like %s", hits[at].passage.id, hits[twin].passage.id)
+        return [hits[at] for at in sorted(stay)]
 
     def _measure(self, hits: list[Hit], vectors: NDArray[np.float32] | None) -> Callable[[int, int], bool]:
         """A test whether two of the passages are the same."""

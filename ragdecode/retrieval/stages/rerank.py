@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, model_validator
 
 from ragdecode.errors import RunError
-from ragdecode.indexing.hit import Hit, ranked
+from ragdecode.indexing.hit import Hit, best_first, ranked
 from ragdecode.indexing.store import RanksBy
 from ragdecode.retrieval.likeness import STORE, Likeness, check_encoder
 from ragdecode.retrieval.listwise import MOST, listwise
@@ -46,7 +46,7 @@ class RerankSettings(Settings):
     question_tokens: int = Field(default=QUESTION_TOKENS, ge=1)
     """Of a longer question the pipeline's own model scores only the last so many tokens."""
     depth: int = Field(default=8, ge=2, le=MOST)
-    """For ``listwise``: so many passages, the first ones, are ranked; the others follow in their order."""
+    """For ``listwise``: so many passages, the best ones, are ranked; the others follow in their order."""
     passage_tokens: int = Field(default=100, ge=1)
     """For ``listwise``: longer passages are shown to the ranking model up to the last sentence that fits."""
     store: str | None = None
@@ -103,6 +103,7 @@ class RerankStage:
 
     def refine(self, queries: Sequence[Query], hits: Sequence[list[Hit]], context: RetrievalContext) -> list[list[Hit]]:
         """The best of the candidates; all pairs of all queries are scored together."""
+        hits = [[found[at] for at in best_first(found)] for found in hits]  # a list is read from its beginning
         by = self.settings.by
         name = "cross_encoder" if isinstance(by, ModelSpec) else by
         each = iter(self._scores([query.text for query in queries], hits, context))
