@@ -187,6 +187,17 @@ def test_code_bytes_must_divide_the_dimension() -> None:
     assert error.value.hint == "nearest that do: 64, 96, 128"
 
 
+def test_code_bytes_are_refused_before_a_file_is_read(tmp_path: Path) -> None:
+    put(tmp_path / "docs")
+    spec = index_spec(tmp_path / "docs", [{"faiss": {"encoder": ENCODER, "kind": "pq", "code_bytes": 48}}])
+    stages: list[str] = []
+    progress = lambda stage, done, total: stages.append(stage)  # noqa: E731
+    with pytest.raises(InputError, match=r"48.*does not divide.*64") as error:
+        build(spec, tmp_path / "index", progress=progress, announce=lambda found, expected: None)
+    assert error.value.hint == "nearest that do: 16, 32, 64"
+    assert "read" not in stages
+
+
 @pytest.mark.parametrize(
     ("given", "complaint"),
     [
