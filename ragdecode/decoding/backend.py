@@ -58,6 +58,7 @@ class Backend(Protocol):
         vocab_size: Columns of the logits (V), padded embedding rows included.
         hidden_size: Size of a hidden state (H).
         max_positions: Longest row the model was made for.
+        layers: Number of blocks whose parts a pass may leave out; 0 if it cannot.
         device: Where tensors live.
         dtype: Dtype of the weights and of the cache.
     """
@@ -65,6 +66,7 @@ class Backend(Protocol):
     vocab_size: int
     hidden_size: int
     max_positions: int
+    layers: int
     device: torch.device
     dtype: torch.dtype
 
@@ -78,8 +80,16 @@ class Backend(Protocol):
     def close_row(self, row: int) -> None:
         """Free a row."""
 
-    def forward(self, segments: Sequence[Segment], *, hidden: bool = False) -> Output:
-        """Run the model once over the new tokens of all segments (at most one segment a row)."""
+    def forward(
+        self, segments: Sequence[Segment], *, hidden: bool = False, skip: frozenset[int] = frozenset()
+    ) -> Output:
+        """Run the model once over the new tokens of all segments (at most one segment a row).
+
+        With ``skip``, sub-layers are left out: 2 l is the attention of layer l, 2 l + 1 its feed-forward part.
+        """
+
+    def copy_prefix(self, source: int, target: int, length: int) -> None:
+        """Copy the first ``length`` cache entries of one row to another."""
 
     def keep(self, row: int, base: int, offsets: Sequence[int]) -> None:
         """Move the cache entries at ``base + offsets[k]`` to ``base + k``, in place; offsets ascend."""

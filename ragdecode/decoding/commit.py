@@ -16,8 +16,8 @@ from ragdecode.decoding.events import Event, TokenEvent
 from ragdecode.decoding.monitor import Accepted, Action, Flag
 from ragdecode.decoding.request import TARGET, TokenRecord
 from ragdecode.decoding.signals import NodeSignals
+from ragdecode.decoding.speculation.verify import walk
 from ragdecode.decoding.tree import MODEL, Tree
-from ragdecode.decoding.verify import walk
 from ragdecode.errors import RunError
 
 
@@ -61,7 +61,15 @@ def commit(item: Composed, nodes: Sequence[NodeSignals]) -> list[Event]:
     active.stats.steps += active.stats.committed > seen
     _count_drafts(active, tree, path[: active.stats.committed - seen + 1])
     _keep(active, before, path[: max(taken, 1)])
-    verified = Verified(tree.tokens, tree.parents, path[: max(taken, 1)], active.tokens[before:], item.log_probs)
+    verified = Verified(
+        tokens=tree.tokens,
+        parents=tree.parents,
+        depths=tree.depths,
+        sources=tree.sources,
+        accepted=path[: max(taken, 1)],
+        committed=active.tokens[before:],
+        log_probs=item.log_probs,
+    )
     for _, drafter in active.drafters:
         drafter.observe(verified)
     if cut is not None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ragdecode.spec.settings import Settings
@@ -24,12 +25,23 @@ class Draft:
         parents: For each, the index of its parent in this list, or -1 for the last accepted token.
         scores: Estimated probability that the path down to each token is accepted; not above its parent's.
         sources: Who proposed each token, for drafters made of others [N - 1]; the drafter itself if empty.
+        classes: A small number for each token [N - 1]: tokens of one source and class are accepted about equally
+            often (length of the match, rank among siblings, bin of the confidence), and that is what acceptance is
+            counted by. All of one class if empty.
+        whole: Every token is wanted in the pass, whatever its score, because the drafter learns from what is
+            predicted there; the room that is given is kept all the same.
+        drawn: For drafters with a distribution: by index of a parent (-1 for the last accepted token), the
+            log-probabilities ``[V]`` from which its children were drawn without replacement, in their order here.
+            Only such children may enter a rejection test.
     """
 
     tokens: Sequence[int] = ()
     parents: Sequence[int] = ()
     scores: Sequence[float] = ()
     sources: Sequence[str] = ()
+    classes: Sequence[int] = ()
+    whole: bool = False
+    drawn: Mapping[int, torch.Tensor] = field(default_factory=dict)
 
     @staticmethod
     def chain(tokens: Sequence[int], score: float = 1.0) -> Draft:
@@ -48,10 +60,19 @@ class Look:
     The engine answers with log-probabilities ``[1 + len(draft.tokens), V]``: row 0 after the last accepted token,
     row i + 1 after ``draft.tokens[i]``. Looks of many requests share a pass. Beyond the model's window, where the
     answer cannot reach, the predictions are without meaning.
+
+    Attributes:
+        view: The view that is asked.
+        draft: What stands below the last accepted token.
+        skip: Sub-layers that are left out, 2 l for the attention and 2 l + 1 for the feed-forward part of layer l.
+            Such a look reads the row's cache and leaves it as it is.
+        answer: The answer in the tokens of the view's own model, if that has another vocabulary.
     """
 
     view: str
     draft: Draft
+    skip: frozenset[int] = frozenset()
+    answer: Sequence[int] | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +82,8 @@ class Verified:
     Attributes:
         tokens: The fed nodes' tokens [N]; node 0 is the token that was last accepted before this step.
         parents: Their parents, -1 for node 0 [N].
+        depths: Their depths, 0 for node 0 [N].
+        sources: The drafters that proposed them [N].
         accepted: Nodes on the accepted path, node 0 first.
         committed: The tokens that were committed, the bonus token last.
         log_probs: Composed log-probabilities at all fed nodes ``[N, V]``, on the device.
@@ -68,9 +91,22 @@ class Verified:
 
     tokens: Sequence[int]
     parents: Sequence[int]
+    depths: Sequence[int]
+    sources: Sequence[tuple[str, ...]]
     accepted: Sequence[int]
     committed: Sequence[int]
     log_probs: torch.Tensor
+    _tops: dict[int, tuple[list[list[int]], list[list[float]]]] = field(default_factory=dict, repr=False)
+
+    def top(self, k: int) -> tuple[list[list[int]], list[list[float]]]:
+        """The k most probable tokens after each fed node and their log-probabilities ``[N][k]``, best first.
+
+        Read from the device once a step for each k, whoever asks.
+        """
+        if k not in self._tops:
+            best = self.log_probs.topk(min(k, self.log_probs.shape[-1]), dim=-1)
+            self._tops[k] = best.indices.tolist(), best.values.tolist()
+        return self._tops[k]
 
 
 class DraftSession(ABC):
@@ -103,10 +139,14 @@ class Drafter(ABC):
     Attributes:
         views: Views that it looks at; they are advanced even where no rule reads them.
         look_nodes: The most tokens that the draft of one `Look` holds; cache slots are reserved for them.
+        declares: Views of its own that need no declaration in YAML (``ViewSpec`` by name).
+        resources: Names of what it reads besides the request, such as a datastore; see `Request.resources`.
     """
 
     views: Sequence[str] = ()
     look_nodes: int = 0
+    declares: Mapping[str, Any] = MappingProxyType({})
+    resources: Sequence[str] = ()
 
     part_name: ClassVar[str] = ""
 

@@ -16,7 +16,6 @@ from ragdecode.decoding.active import Active
 from ragdecode.decoding.backend import Backend, Segment
 from ragdecode.decoding.commit import commit
 from ragdecode.decoding.compose import Predicted, compose
-from ragdecode.decoding.drafting import draft_trees
 from ragdecode.decoding.events import DoneEvent, Event, FailedEvent
 from ragdecode.decoding.expand import expand
 from ragdecode.decoding.guard import Guarded
@@ -25,6 +24,7 @@ from ragdecode.decoding.request import TARGET, Request
 from ragdecode.decoding.row import Row
 from ragdecode.decoding.schedule import Work, plan
 from ragdecode.decoding.segments import chunk, with_tree
+from ragdecode.decoding.speculation.asking import draft_trees
 from ragdecode.errors import InputError, RunError
 
 

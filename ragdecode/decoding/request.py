@@ -92,6 +92,7 @@ class Request:
         detokenize: Token ids to text; without it there is no text, and no stop strings.
         tokenize: Text to token ids, as it would continue an answer; for constraints and drafters that need it.
         alternatives: How many of the best tokens to report at each position (a trace wants some).
+        resources: What parts read besides the request, by name; a drafter's `Drafter.resources` says what it needs.
         retrieve: Called by a monitor's ``retrieve`` action: query to new prompts by view.
     """
 
@@ -110,6 +111,7 @@ class Request:
     detokenize: Callable[[Sequence[int]], str] | None = None
     tokenize: Callable[[str], list[int]] | None = None
     alternatives: int = 0
+    resources: Mapping[str, Any] = field(default_factory=dict)
     retrieve: Callable[[str], Mapping[str, Sequence[int]]] | None = None
 
 

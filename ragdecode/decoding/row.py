@@ -21,6 +21,7 @@ class Row:
         capacity: Slots that the row has.
         verified: Whether rules or monitors read it; a draft-only row advances only when a drafter looks.
         cached: Tokens of prompt + answer whose keys and values are in the cache; always a true prefix.
+        own: The answer in this row's own vocabulary, where its model has another one than the target.
     """
 
     view: str
@@ -31,13 +32,25 @@ class Row:
     capacity: int
     verified: bool
     cached: int = 0
+    own: list[int] | None = None
+
+    def adopt(self, answer: Sequence[int]) -> None:
+        """The answer in the row's own vocabulary is another one now; what both begin with stays cached."""
+        old = self.own or []
+        same = next(
+            (i for i, (a, b) in enumerate(zip(old, answer, strict=False)) if a != b), min(len(old), len(answer))
+        )
+        self.own = list(answer)
+        self.cached = min(self.cached, len(self.prompt) + same)
+        self.clamp(())
 
     def length(self, tokens: Sequence[int]) -> int:
         """Length of prompt + answer."""
-        return len(self.prompt) + len(tokens)
+        return len(self.prompt) + len(tokens if self.own is None else self.own)
 
     def pending(self, tokens: Sequence[int], limit: int | None = None) -> list[int]:
         """The tokens of prompt + answer that are not cached yet, at most ``limit``."""
+        tokens = tokens if self.own is None else self.own
         stop = self.length(tokens) if limit is None else min(self.length(tokens), self.cached + limit)
         split = len(self.prompt)
         head = self.prompt[self.cached : min(stop, split)]

@@ -15,7 +15,7 @@ from ragdecode.spec.part import Part
 from ragdecode.spec.pipeline import PipelineSpec
 from ragdecode.spec.report import Report
 from ragdecode.spec.validate import node_at
-from ragdecode.spec.view_plan import CLOSED_BOOK, TARGET, views_read
+from ragdecode.spec.view_plan import CLOSED_BOOK, TARGET, views_brought, views_read
 
 
 class Combination:
@@ -197,8 +197,11 @@ class Combination:
         if self._built(part, at) is None:
             return set()
         asked = views_read(part)
+        brought = views_brought([part])
         for name in asked:
             view = decode.views.get(name)
+            if name in brought and view is None:
+                continue
             if view is None and name != CLOSED_BOOK:
                 hint = did_you_mean(name, decode.views) if decode.views else None
                 if hint is None or not hint.startswith("did"):

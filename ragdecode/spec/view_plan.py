@@ -46,6 +46,11 @@ class PlannedView:
         return "rule" if self.verified else "draft"
 
 
+def views_brought(parts: Iterable[Part]) -> dict[str, ViewSpec]:
+    """Views that drafters bring themselves, so that YAML need not declare them; builds the parts."""
+    return {name: view for part in parts for name, view in getattr(part.build(), "declares", {}).items()}
+
+
 def views_read(part: Part) -> tuple[str, ...]:
     """Views that a rule, drafter or monitor asks for besides the target; builds the part."""
     built: Any = part.build()
@@ -57,8 +62,9 @@ def planned_views(decode: DecodeSpec) -> tuple[PlannedView, ...]:
     readers = _users((*decode.rule, *decode.monitor))
     lookers = _users(decode.draft)
     names = dict.fromkeys((TARGET, *readers, *lookers))
+    declared = {**views_brought(decode.draft), **decode.views}
     return tuple(
-        PlannedView(name, decode.views.get(name), tuple(readers.get(name, ())), tuple(lookers.get(name, ())))
+        PlannedView(name, declared.get(name), tuple(readers.get(name, ())), tuple(lookers.get(name, ())))
         for name in names
     )
 

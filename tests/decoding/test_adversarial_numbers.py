@@ -18,7 +18,7 @@ from ragdecode.decoding.request import Request, Sampling, View
 from ragdecode.decoding.rule import Nodes, Rule
 from ragdecode.decoding.rules.cad import Cad, CadSettings
 from ragdecode.decoding.sampling import warp
-from ragdecode.decoding.tree import fuse
+from ragdecode.decoding.speculation.fusion import fuse
 from ragdecode.errors import InputError, RunError
 from ragdecode.spec.settings import NoSettings
 from tests.decoding.engines import VOCAB, TreeDrafter, backend, decode, model, prompt, request

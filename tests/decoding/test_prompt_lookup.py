@@ -10,7 +10,7 @@ import torch
 from ragdecode.decoding.drafter import Verified
 from ragdecode.decoding.drafters.prompt_lookup import PromptLookup, PromptLookupSettings
 from ragdecode.decoding.request import Request, View
-from ragdecode.decoding.tree import fuse
+from ragdecode.decoding.speculation.fusion import fuse
 
 
 def session(tokens, **settings):
@@ -19,7 +19,7 @@ def session(tokens, **settings):
 
 
 def accept(drafting, tokens):
-    drafting.observe(Verified([], [], [], tokens, torch.empty(0)))
+    drafting.observe(Verified([], [], [], [], [], tokens, torch.empty(0)))
 
 
 def paths(draft):

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from ragdecode.decoding.backend import Segment
 from ragdecode.decoding.backends.tree_mask import additive_mask
 from ragdecode.decoding.drafter import Draft
-from ragdecode.decoding.tree import fuse
-from ragdecode.decoding.verify import walk
+from ragdecode.decoding.speculation.fusion import fuse
+from ragdecode.decoding.speculation.verify import walk
 
 LIMITS = {"nodes": 50, "max_depth": 20, "vocab_size": 100, "end_tokens": frozenset({9})}
 

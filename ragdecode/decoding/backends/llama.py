@@ -57,6 +57,7 @@ class LlamaBackend:
         self.vocab_size = self.shape.vocab_size
         self.hidden_size = self.shape.hidden_size
         self.max_positions = self.shape.max_positions
+        self.layers = self.shape.layers
         self.device = torch.device(device)
         self.dtype = dtype
         self._weights = LlamaWeights(self.shape, weights, self.device, dtype, choose(linear, self.device, dtype))
@@ -99,21 +100,29 @@ class LlamaBackend:
         # index_select copies before anything is written, so that overlapping moves are safe
         buffer[:, :, base + first : base + len(offsets)] = buffer.index_select(2, source)
 
+    def copy_prefix(self, source: int, target: int, length: int) -> None:
+        """Copy the first ``length`` entries of one row to another."""
+        self._rows[target][:, :, :length] = self._rows[source][:, :, :length]
+
     @torch.inference_mode()
-    def forward(self, segments: Sequence[Segment], *, hidden: bool = False) -> Output:
-        """Run the model once over the new tokens of all segments."""
+    def forward(
+        self, segments: Sequence[Segment], *, hidden: bool = False, skip: frozenset[int] = frozenset()
+    ) -> Output:
+        """Run the model once over the new tokens of all segments; see `Backend.forward`."""
         spans = _Spans(segments, self._rows, self.shape, self.device, self.dtype)
         ids = torch.tensor([token for segment in segments for token in segment.tokens], device=self.device)
         weights = self._weights
         rotation = weights.rotations[spans.positions].unsqueeze(1)  # [T, 1, D / 2] complex
         x = weights.embedding[ids]  # [T, H]
         for index, layer in enumerate(weights.layers):
-            normed = functional.rms_norm(x, (self.hidden_size,), layer.attention_norm, self.shape.norm_eps)
-            heads = layer.qkv(normed).view(len(ids), -1, self.shape.head_dim)  # [T, Q + 2 K, D]
-            x = x + layer.output(self._attend(index, heads, rotation, layer.qk_norm, spans))
-            normed = functional.rms_norm(x, (self.hidden_size,), layer.mlp_norm, self.shape.norm_eps)
-            gate, up = layer.gate_up(normed).chunk(2, dim=-1)  # each [T, F]
-            x = x + layer.down(functional.silu(gate) * up)
+            if 2 * index not in skip:
+                normed = functional.rms_norm(x, (self.hidden_size,), layer.attention_norm, self.shape.norm_eps)
+                heads = layer.qkv(normed).view(len(ids), -1, self.shape.head_dim)  # [T, Q + 2 K, D]
+                x = x + layer.output(self._attend(index, heads, rotation, layer.qk_norm, spans))
+            if 2 * index + 1 not in skip:
+                normed = functional.rms_norm(x, (self.hidden_size,), layer.mlp_norm, self.shape.norm_eps)
+                gate, up = layer.gate_up(normed).chunk(2, dim=-1)  # each [T, F]
+                x = x + layer.down(functional.silu(gate) * up)
         x = x[spans.outputs]  # [M, H]
         states = functional.rms_norm(x, (self.hidden_size,), weights.final_norm, self.shape.norm_eps)
         return Output(weights.unembed(states), states if hidden else None)

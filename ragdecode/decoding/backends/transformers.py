@@ -43,7 +43,10 @@ class TransformersBackend:
         max_positions: Longest row.
         device: Where tensors live.
         dtype: Dtype of the weights and of the cache.
+        layers: 0: no parts of a model can be left out here.
     """
+
+    layers = 0
 
     def __init__(self, model: PreTrainedModel) -> None:
         """Take a model and, unless its class is proved by our tests, check it against itself.
@@ -81,7 +84,13 @@ class TransformersBackend:
         """Move the cache entries at ``base + offsets[k]`` to ``base + k``, in place; offsets ascend."""
         self._arena.move(row, base, offsets)
 
-    def forward(self, segments: Sequence[Segment], *, hidden: bool = False) -> Output:
+    def copy_prefix(self, source: int, target: int, length: int) -> None:
+        """Copy the first ``length`` entries of one row to another."""
+        self._arena.copy(source, target, length)
+
+    def forward(
+        self, segments: Sequence[Segment], *, hidden: bool = False, skip: frozenset[int] = frozenset()
+    ) -> Output:
         """Run the model once over the new tokens of all segments (at most one segment a row).
 
         Hidden states are what the language model head reads: those after the final norm.
@@ -89,8 +98,10 @@ class TransformersBackend:
         Raises:
             InputError: A row would become longer than the model can take.
             RunError: Memory ran out.
-            ValueError: A segment does not fit its row, or two share one.
+            ValueError: A segment does not fit its row, two share one, or parts are to be left out.
         """
+        if skip:
+            raise ValueError("the transformers backend cannot leave out parts of a model")
         self._refuse_misfits(segments)
         batch = batch_of(segments, self._arena.placement.capacity, self.device)
         self._arena.place(batch.rows, batch.block, batch.slots, batch.used)

@@ -148,6 +148,13 @@ class Arena:
         self.placement.active, self.placement.block = rows, block
         self.placement.slots, self.placement.used = slots, used
 
+    def copy(self, source: int, target: int, length: int) -> None:
+        """Copy the first ``length`` entries of one row to another."""
+        for layer in self.layers:
+            for states in (layer.keys, layer.values):
+                if states is not None:
+                    states[target, :, :length] = states[source, :, :length]
+
     def move(self, row: int, base: int, offsets: Sequence[int]) -> None:
         """Move the entries at ``base + offsets[k]`` to ``base + k``; offsets ascend."""
         first = next((k for k, offset in enumerate(offsets) if offset != k), None)

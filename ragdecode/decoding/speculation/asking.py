@@ -15,7 +15,8 @@ from ragdecode.decoding.guard import Guarded, guard
 from ragdecode.decoding.request import TARGET
 from ragdecode.decoding.row import Row
 from ragdecode.decoding.segments import with_tree
-from ragdecode.decoding.tree import Tree, fuse
+from ragdecode.decoding.speculation.fusion import fuse
+from ragdecode.decoding.tree import Tree
 
 Asking = Generator[Look, torch.Tensor, Draft]
 
@@ -89,6 +90,8 @@ def _advance(
 def _check_look(item: Active, look: Look) -> None:
     """Refuse what a drafter may not ask for, before it meets the looks of others in a pass."""
     row = item.rows[look.view]
+    if look.answer is not None:
+        row.adopt(look.answer)
     room = row.capacity - row.length(item.tokens)
     if len(look.draft.tokens) > room:
         raise ValueError(
@@ -104,6 +107,12 @@ def _last_token(item: Active) -> int:
     return item.tokens[-1] if item.tokens else item.rows[TARGET].prompt[-1]
 
 
+def _last_of(item: Active, row: Row) -> int:
+    """The last token of prompt and answer as a row has them."""
+    answer = item.tokens if row.own is None else row.own
+    return answer[-1] if answer else row.prompt[-1]
+
+
 def _look(looks: Sequence[tuple[Active, Look]], backends: Mapping[str, Backend], vocab_size: int) -> list[torch.Tensor]:
     """Log-probabilities ``[1 + nodes, V]`` at the nodes of each look; a row that two look at is passed twice."""
     answers: list[torch.Tensor | None] = [None] * len(looks)
@@ -115,16 +124,18 @@ def _look(looks: Sequence[tuple[Active, Look]], backends: Mapping[str, Backend],
             row = item.rows[look.view]
             if all(row is not other for other in taken.values()):
                 taken[index] = row
-        for model, backend in backends.items():
-            indices = [index for index, row in taken.items() if row.model == model]
-            if indices:
-                _pass(backend, [looks[index] for index in indices], indices, answers, vocab_size)
+        groups: dict[tuple[str, frozenset[int]], list[int]] = {}
+        for index, row in taken.items():
+            groups.setdefault((row.model, looks[index][1].skip), []).append(index)
+        for (model, skip), indices in groups.items():
+            _pass(backends[model], skip, [looks[index] for index in indices], indices, answers, vocab_size)
         left = [index for index in left if index not in taken]
     return [answer for answer in answers if answer is not None]
 
 
 def _pass(
     backend: Backend,
+    skip: frozenset[int],
     looks: Sequence[tuple[Active, Look]],
     indices: Sequence[int],
     answers: list[torch.Tensor | None],
@@ -134,22 +145,23 @@ def _pass(
     for item, look in looks:
         row = item.rows[look.view]
         item.start_clock()
-        segment = with_tree(row, item.tokens, _as_tree(_last_token(item), look.draft))
+        segment = with_tree(row, item.tokens, _as_tree(_last_of(item, row), look.draft))
         # near the window's end a look may reach beyond it, where no answer can follow
         deepest = backend.max_positions - 1 - segment.base
         segments.append(replace(segment, depths=[min(depth, deepest) for depth in segment.depths]))
         item.stats.forward_passes += 1
         item.stats.forward_rows += 1
-    output = backend.forward(segments)
+    output = backend.forward(segments, skip=skip)
     start = 0
     for index, (item, look), segment in zip(indices, looks, segments, strict=True):
         stop = start + len(segment.outputs)
-        logits = output.logits[start:stop, :vocab_size]
+        row = item.rows[look.view]
+        logits = output.logits[start:stop, : vocab_size if row.own is None else None]
         answers[index] = torch.log_softmax(logits if logits.dtype is torch.float64 else logits.float(), dim=-1)
         start = stop
-        row = item.rows[look.view]
-        # what was accepted is cached now; the last accepted token is fed again with the next tree
-        row.cached = row.length(item.tokens) - 1
+        if not skip:
+            # what was accepted is cached now; the last accepted token is fed again with the next tree
+            row.cached = row.length(item.tokens) - 1
 
 
 def _as_tree(root: int, draft: Draft) -> Tree:
