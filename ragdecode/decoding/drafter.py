@@ -141,12 +141,17 @@ class Drafter(ABC):
         look_nodes: The most tokens that the draft of one `Look` holds; cache slots are reserved for them.
         declares: Views of its own that need no declaration in YAML (``ViewSpec`` by name).
         resources: Names of what it reads besides the request, such as a datastore; see `Request.resources`.
+        draws: Whether it can draw its tokens from a distribution and tell it (`Draft.drawn`), which it does where
+            ``request.verification`` is ``rejection`` and the temperature is above 0. It then keeps to the room that
+            `DraftSession.propose` gives before it draws, drops nothing by what was drawn, and takes its randomness
+            from a stream of its own: never the noise of the verification, never the same again after a rewind.
     """
 
     views: Sequence[str] = ()
     look_nodes: int = 0
     declares: Mapping[str, Any] = MappingProxyType({})
     resources: Sequence[str] = ()
+    draws: bool = False
 
     part_name: ClassVar[str] = ""
 

@@ -88,6 +88,9 @@ class Request:
         stop_strings: Strings that end the answer; never part of its text.
         max_new_tokens: Longest answer.
         max_draft_nodes: Largest draft tree, root included.
+        verification: How drafts are verified at temperatures above 0: ``noise`` picks by position-keyed noise, which
+            gives the same tokens as no draft; ``rejection`` tests the draws of one drafter against the composed
+            distribution, which gives the same distribution.
         max_rewinds: How often monitors may rewind.
         detokenize: Token ids to text; without it there is no text, and no stop strings.
         tokenize: Text to token ids, as it would continue an answer; for constraints and drafters that need it.
@@ -107,6 +110,7 @@ class Request:
     stop_strings: Sequence[str] = ()
     max_new_tokens: int = 96
     max_draft_nodes: int = 8
+    verification: Literal["noise", "rejection"] = "noise"
     max_rewinds: int = 3
     detokenize: Callable[[Sequence[int]], str] | None = None
     tokenize: Callable[[str], list[int]] | None = None

@@ -178,6 +178,7 @@ class Preparer:
             stop_strings=spec.stop,
             max_new_tokens=spec.max_new_tokens,
             max_draft_nodes=spec.max_draft_nodes,
+            verification=spec.verification,
             max_rewinds=spec.max_rewinds,
             detokenize=tokenizer.decode,
             tokenize=partial(tokenizer.encode, special=False),

@@ -73,5 +73,8 @@ class DecodeSpec(Settings):
     """Longest answer, in tokens."""
     max_draft_nodes: int = Field(default=8, ge=1, le=512)
     """Largest draft tree a step verifies, its root included; 1 is no drafting."""
+    verification: Literal["noise", "rejection"] = "noise"
+    """How drafts are verified when sampling: ``noise`` gives the same tokens as no draft, with any drafters;
+    ``rejection`` gives the same distribution, with one drafter that draws."""
     max_rewinds: int = Field(default=3, ge=0)
     """How often monitors may rewind one answer."""
