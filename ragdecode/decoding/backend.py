@@ -18,16 +18,19 @@ if TYPE_CHECKING:
 class Segment:
     """New tokens of one cache row in one pass: a chain of pending tokens, then a draft tree under its last one.
 
-    Token ``i`` goes to cache slot ``base + i`` and to position ``base + depths[i]``. It attends to the slots
-    ``0 .. base - 1`` and to its ancestors among the new tokens.
+    Token ``i`` goes to cache slot ``base + i`` and to position ``start + depths[i]``. It attends to the slots
+    ``0 .. start - 1`` and to its ancestors among the new tokens. ``start`` is ``base``, unless ``seen`` is given.
 
     Attributes:
         row: The backend's row.
         base: Tokens that the row already holds (S).
         tokens: New token ids, parents before children [L].
         depths: Depth of each new token: 0 for the first, parent's depth + 1 for the others [L].
-        parents: Index of each token's parent among the new ones, -1 for the first [L]; None if it is a chain.
+        parents: Index of each token's parent among the new ones, -1 for the first and for what else follows the
+            cached tokens alone [L]; None if it is a chain.
         outputs: Indices of the new tokens whose logits are wanted.
+        seen: How many of the row's tokens the new ones follow, if not all: they are run as if the row ended there,
+            and what it holds beyond stays.
     """
 
     row: int
@@ -36,6 +39,12 @@ class Segment:
     depths: Sequence[int]
     parents: Sequence[int] | None
     outputs: Sequence[int]
+    seen: int | None = None
+
+    @property
+    def start(self) -> int:
+        """Position of the first new token."""
+        return self.base if self.seen is None else self.seen
 
 
 @dataclass(frozen=True)
@@ -93,3 +102,27 @@ class Backend(Protocol):
 
     def keep(self, row: int, base: int, offsets: Sequence[int]) -> None:
         """Move the cache entries at ``base + offsets[k]`` to ``base + k``, in place; offsets ascend."""
+
+
+class LayeredBackend(Backend, Protocol):
+    """A backend whose sub-layers can be run one by one; every backend with ``layers`` above 0 is one."""
+
+    def embed(self, tokens: Sequence[int]) -> torch.Tensor:
+        """The states ``[n, H]`` that n tokens enter the first layer with."""
+
+    def run_part(self, part: int, row: int, base: int, states: torch.Tensor) -> torch.Tensor:
+        """Run one sub-layer over m states of a token that follows the row's first ``base`` tokens.
+
+        The states are alternatives of one another: each attends to the cached tokens and to itself. The sub-layer
+        is 2 l for the attention of layer l, 2 l + 1 for its feed-forward part. Its m keys and values go to the
+        row's slots from ``base`` on; the row needs room for them.
+
+        Args:
+            part: The sub-layer.
+            row: The backend's row.
+            base: Tokens of the row that come before.
+            states: Residual stream before the sub-layer ``[m, H]``.
+
+        Returns:
+            The residual stream after it ``[m, H]``.
+        """

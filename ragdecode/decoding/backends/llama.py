@@ -114,18 +114,36 @@ class LlamaBackend:
         weights = self._weights
         rotation = weights.rotations[spans.positions].unsqueeze(1)  # [T, 1, D / 2] complex
         x = weights.embedding[ids]  # [T, H]
-        for index, layer in enumerate(weights.layers):
-            if 2 * index not in skip:
-                normed = functional.rms_norm(x, (self.hidden_size,), layer.attention_norm, self.shape.norm_eps)
-                heads = layer.qkv(normed).view(len(ids), -1, self.shape.head_dim)  # [T, Q + 2 K, D]
-                x = x + layer.output(self._attend(index, heads, rotation, layer.qk_norm, spans))
-            if 2 * index + 1 not in skip:
-                normed = functional.rms_norm(x, (self.hidden_size,), layer.mlp_norm, self.shape.norm_eps)
-                gate, up = layer.gate_up(normed).chunk(2, dim=-1)  # each [T, F]
-                x = x + layer.down(functional.silu(gate) * up)
+        for part in range(2 * self.layers):
+            if part not in skip:
+                x = self._part(part, x, rotation, spans)
         x = x[spans.outputs]  # [M, H]
         states = functional.rms_norm(x, (self.hidden_size,), weights.final_norm, self.shape.norm_eps)
         return Output(weights.unembed(states), states if hidden else None)
+
+    @torch.inference_mode()
+    def embed(self, tokens: Sequence[int]) -> torch.Tensor:
+        """The states ``[n, H]`` that n tokens enter the first layer with."""
+        return self._weights.embedding[torch.tensor(tokens, device=self.device)]
+
+    @torch.inference_mode()
+    def run_part(self, part: int, row: int, base: int, states: torch.Tensor) -> torch.Tensor:
+        """Run one sub-layer over alternative states of one token; see `LayeredBackend.run_part`."""
+        count = len(states)
+        alternatives = Segment(row, base, [0] * count, [0] * count, [-1] * count, ())
+        spans = _Spans([alternatives], self._rows, self.shape, self.device, self.dtype)
+        return self._part(part, states, self._weights.rotations[spans.positions].unsqueeze(1), spans)
+
+    def _part(self, part: int, x: torch.Tensor, rotation: torch.Tensor, spans: _Spans) -> torch.Tensor:
+        """One sub-layer: the residual stream ``x [T, H]`` before it to that after it."""
+        layer = self._weights.layers[part // 2]
+        if part % 2 == 0:
+            normed = functional.rms_norm(x, (self.hidden_size,), layer.attention_norm, self.shape.norm_eps)
+            heads = layer.qkv(normed).view(len(x), -1, self.shape.head_dim)  # [T, Q + 2 K, D]
+            return x + layer.output(self._attend(part // 2, heads, rotation, layer.qk_norm, spans))
+        normed = functional.rms_norm(x, (self.hidden_size,), layer.mlp_norm, self.shape.norm_eps)
+        gate, up = layer.gate_up(normed).chunk(2, dim=-1)  # each [T, F]
+        return x + layer.down(functional.silu(gate) * up)
 
     def _attend(
         self,
@@ -181,11 +199,11 @@ class _Spans:
             buffer = buffers[segment.row]
             if segment.base + n > buffer.shape[2]:
                 raise ValueError(f"row of {buffer.shape[2]} slots cannot take {n} tokens after {segment.base}")
-            mask = None if n == 1 else additive_mask(segment, device, dtype)
+            mask = None if n == 1 and segment.seen is None else additive_mask(segment, device, dtype)
             if mask is not None and n < _FOLD_BELOW:
                 mask = mask.repeat(shape.heads // shape.kv_heads, 1)  # [G n, S + n]
             self.rows.append((start, start + n, segment.base, buffer, mask))
-            positions += [segment.base + depth for depth in segment.depths]
+            positions += [segment.start + depth for depth in segment.depths]
             outputs += [start + index for index in segment.outputs]
             start += n
         self.positions = torch.tensor(positions, device=device)  # [T]

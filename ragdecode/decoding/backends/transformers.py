@@ -148,9 +148,9 @@ class TransformersBackend:
                 raise ValueError(f"row {segment.row}: a segment needs at least one token")
             if segment.base + count > self._arena.capacity(segment.row):
                 raise ValueError(f"row {segment.row} has no slots for {segment.base} + {count} tokens")
-            if segment.base + max(segment.depths) >= self._plan.limit:
+            if segment.start + max(segment.depths) >= self._plan.limit:
                 raise InputError(
-                    f"a row of {segment.base + max(segment.depths) + 1} tokens is longer than the "
+                    f"a row of {segment.start + max(segment.depths) + 1} tokens is longer than the "
                     f"{self._plan.limit} that {type(self.model).__name__} can take",
                     hint="shorten the prompt or max_new_tokens, or choose a model with a longer context",
                     component="transformers backend",

@@ -16,13 +16,14 @@ class Batch:
 
     Attributes:
         ids: Token ids ``[B, L]``.
-        positions: Positions ``[B, L]``: row length + depth.
+        positions: Positions ``[B, L]``: start of the segment + depth.
         slots: Cache slots ``[B, L]``; padding has the trash slot.
         rows: Cache rows ``[B]``, ascending.
         block: The same rows as a slice, if they are neighbours.
         used: Slots that the masks cover (S).
         outputs: Places of the wanted tokens in the flattened ``[B * L]``, in the order of the segments ``[M]``.
         bases: Row lengths ``[B]``.
+        starts: How much of its row each segment follows ``[B]``.
         ancestors: Whether a new token sees another new token ``[B, L, L]``.
     """
 
@@ -34,6 +35,7 @@ class Batch:
     used: int
     outputs: torch.Tensor
     bases: torch.Tensor
+    starts: torch.Tensor
     ancestors: torch.Tensor
 
     def mask(self, dtype: torch.dtype, window: int | None = None) -> torch.Tensor:
@@ -48,7 +50,7 @@ class Batch:
         inside = (new >= 0) & (new < length)
         index = new.clamp(0, length - 1)
         among_new = self.ancestors.gather(2, index[:, None, :].expand(-1, length, -1))  # [B, L, S]
-        allowed = (among_new & inside[:, None, :]) | (new < 0)[:, None, :]
+        allowed = (among_new & inside[:, None, :]) | (slot < self.starts[:, None])[:, None, :]
         if window is not None and window < self.used:
             position = torch.where(inside, self.positions.gather(1, index), slot)  # [B, S]
             allowed &= self.positions[:, :, None] - position[:, None, :] < window
@@ -72,7 +74,7 @@ def batch_of(segments: Sequence[Segment], trash: int, device: torch.device) -> B
         segment = segments[number]
         count = len(segment.tokens)
         ids[index, :count] = torch.tensor(segment.tokens)
-        positions[index] = segment.base
+        positions[index] = segment.start
         positions[index, :count] += torch.tensor(segment.depths)
         slots[index, :count] = torch.arange(segment.base, segment.base + count)
         _mark_ancestors(ancestors[index, :count, :count], segment.parents)
@@ -87,6 +89,7 @@ def batch_of(segments: Sequence[Segment], trash: int, device: torch.device) -> B
         used=max(segment.base + len(segment.tokens) for segment in segments),
         outputs=torch.tensor(wanted, dtype=torch.long, device=device),
         bases=torch.tensor([segments[number].base for number in order], device=device),
+        starts=torch.tensor([segments[number].start for number in order], device=device),
         ancestors=ancestors.to(device),
     )
 
@@ -98,5 +101,5 @@ def _mark_ancestors(seen: torch.Tensor, parents: Sequence[int] | None) -> None:
         return
     first = next((i for i, parent in enumerate(parents) if i and parent != i - 1), len(parents))
     for i in range(first, len(parents)):  # before it the segment is a chain
-        seen[i] = seen[parents[i]]
+        seen[i] = seen[parents[i]] if parents[i] >= 0 else False
         seen[i, i] = True

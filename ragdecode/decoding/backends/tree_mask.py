@@ -13,11 +13,14 @@ def additive_mask(segment: Segment, device: torch.device, dtype: torch.dtype) ->
     allowed = torch.ones(length, length, dtype=torch.bool).tril()
     if segment.parents is not None:
         for node, parent in enumerate(segment.parents):
-            if parent != node - 1:  # leaves the chain: sees what its parent sees, and itself
+            if parent < 0:
+                allowed[node, :node] = False
+            elif parent != node - 1:  # leaves the chain: sees what its parent sees, and itself
                 allowed[node] = allowed[parent]
                 allowed[node, node] = True
             elif node and not allowed[parent, :node].all():
                 allowed[node, :node] = allowed[parent, :node]
     mask = torch.zeros(length, segment.base + length, dtype=dtype)
+    mask[:, segment.start : segment.base] = float("-inf")
     mask[:, segment.base :].masked_fill_(~allowed, float("-inf"))
     return mask.to(device)
