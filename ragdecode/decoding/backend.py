@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import torch
@@ -79,6 +79,10 @@ class Backend(Protocol):
     device: torch.device
     dtype: torch.dtype
 
+    @property
+    def token_bytes(self) -> int:
+        """Bytes that the keys and values of one token take."""
+
     def open_row(self, capacity: int) -> int:
         """Reserve a row of ``capacity`` slots and return its number.
 
@@ -97,8 +101,11 @@ class Backend(Protocol):
         With ``skip``, sub-layers are left out: 2 l is the attention of layer l, 2 l + 1 its feed-forward part.
         """
 
-    def copy_prefix(self, source: int, target: int, length: int) -> None:
-        """Copy the first ``length`` cache entries of one row to another."""
+    def save_prefix(self, row: int, length: int) -> Any:
+        """A copy of the first ``length`` cache entries of a row, which outlives it."""
+
+    def load_prefix(self, row: int, saved: Any, length: int) -> None:
+        """Put the first ``length`` entries of a saved prefix at the beginning of a row."""
 
     def keep(self, row: int, base: int, offsets: Sequence[int]) -> None:
         """Move the cache entries at ``base + offsets[k]`` to ``base + k``, in place; offsets ascend."""

@@ -19,12 +19,14 @@ from ragdecode.decoding.compose import Predicted, compose
 from ragdecode.decoding.events import DoneEvent, Event, FailedEvent
 from ragdecode.decoding.expand import expand
 from ragdecode.decoding.guard import Guarded
+from ragdecode.decoding.prefixes import Prefixes
 from ragdecode.decoding.prompts import check_prompt
 from ragdecode.decoding.request import TARGET, Request
 from ragdecode.decoding.row import Row
 from ragdecode.decoding.schedule import Work, plan
 from ragdecode.decoding.segments import chunk, with_tree
 from ragdecode.decoding.speculation.asking import draft_trees
+from ragdecode.decoding.speculation.preconditions import check_verification
 from ragdecode.errors import InputError, RunError
 
 
@@ -38,6 +40,7 @@ class Engine:
         max_batch: Requests that are decoded together; more wait in line.
         prefill_tokens: Prompt tokens that one step may read, over all requests.
         vocab_size: Tokens of the tokenizer; logits of padded embedding rows beyond are ignored.
+        prefix_bytes: Memory for prefixes that later requests may begin with; 0 neither keeps nor shares any.
     """
 
     def __init__(
@@ -47,12 +50,14 @@ class Engine:
         max_batch: int = 8,
         prefill_tokens: int = 512,
         vocab_size: int | None = None,
+        prefix_bytes: int = 0,
     ) -> None:
         if max_batch < 1 or prefill_tokens < 1 or not backends:
             raise InputError("an engine needs a model, and max_batch and prefill_tokens of at least 1")
         self._backends = dict(backends)
         self._max_batch = max_batch
         self._prefill_tokens = prefill_tokens
+        self._prefixes = Prefixes(prefix_bytes)
         smallest = min(backend.vocab_size for backend in self._backends.values())
         self.vocab_size = min(vocab_size or smallest, smallest)
         self._waiting: deque[Active] = deque()
@@ -84,6 +89,10 @@ class Engine:
         with self._lock:
             self._cancelled.add(request_id)
 
+    def forget_prefixes(self) -> None:
+        """Let go of what was kept of earlier prompts; a measurement wants to begin so."""
+        self._prefixes.clear()
+
     def run(self, requests: Iterable[Request]) -> Iterator[Event]:
         """Submit all requests and yield events until they are done; leaving the iterator cancels the rest.
 
@@ -114,6 +123,7 @@ class Engine:
         """
         self._told += self._take_cancelled()
         self._admit()
+        self._reuse()
         try:
             self._advance(plan(self._active, self._prefill_tokens))
         except (torch.OutOfMemoryError, MemoryError) as error:
@@ -143,7 +153,7 @@ class Engine:
                 failed[active.request.id] = error
         for active in [active for active in self._active if active.finished or active.request.id in failed]:
             self._active.remove(active)
-            active.close()
+            self._close(active)
         self._told += [FailedEvent(name, error) for name, error in failed.items()]
 
     def _run(self, work: Sequence[Work], trees: Mapping[str, Guarded]) -> list[Predicted]:
@@ -210,6 +220,19 @@ class Engine:
                 raise
             self._active.append(self._waiting.popleft())
 
+    def _reuse(self) -> None:
+        """Rows that still read their prompts take over what is known of them."""
+        rows = [(active, row) for active in self._active for row in active.rows.values()]
+        for active, row in rows:
+            if row.cached < len(row.prompt) - 1:
+                active.stats.reused_tokens += self._prefixes.fill(row, (other for _, other in rows))
+
+    def _close(self, active: Active) -> None:
+        """Free the rows of a request that has ended; what they have read may serve others."""
+        for row in active.rows.values():
+            self._prefixes.keep(row, active.tokens)
+        active.close()
+
     def _open_rows(self, active: Active) -> None:
         request = active.request
         widest = 1 + max((rule.expand for rule in request.rules), default=0)
@@ -219,7 +242,13 @@ class Engine:
             looked = max((part.look_nodes for part in request.drafters if name in part.views), default=0)
             tree = max(request.max_draft_nodes * widest, 1 + looked)
             capacity = len(view.prompt) + request.max_new_tokens + tree
-            handle = backend.open_row(capacity)
+            try:
+                handle = backend.open_row(capacity)
+            except RunError:
+                if not self._prefixes.used:
+                    raise
+                self._prefixes.clear()  # those in flight come first
+                handle = backend.open_row(capacity)
             active.rows[name] = Row(name, view.model, backend, handle, view.prompt, capacity, verified)
 
     def _take_cancelled(self) -> list[Event]:
@@ -241,7 +270,7 @@ class Engine:
     def _drop(self, ids: set[str]) -> None:
         """Forget requests without events; their slots are free at once."""
         for active in [item for item in (*self._active, *self._waiting) if item.request.id in ids]:
-            active.close()
+            self._close(active)
         self._active = [item for item in self._active if item.request.id not in ids]
         self._waiting = deque(item for item in self._waiting if item.request.id not in ids)
         self._told = [event for event in self._told if event.request not in ids]
@@ -256,6 +285,7 @@ class Engine:
             raise InputError("stop strings need a detokenizer", hint="give the request `detokenize`")
         if request.alternatives < 0 or request.max_rewinds < 0:
             raise InputError("alternatives and max_rewinds must not be negative")
+        check_verification(request)
         for name, verified in _needed_views(request).items():
             view = request.views.get(name)
             if view is None:

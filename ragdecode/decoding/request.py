@@ -163,6 +163,7 @@ class Stats:
 
     Attributes:
         prompt_tokens: Tokens of the target view's prompt.
+        reused_tokens: Prompt tokens, over all views, that had been read for an earlier request or beside another one.
         new_tokens: Tokens of the answer.
         committed: Tokens that passes of the target committed: end tokens and rewound ones count too.
         steps: Passes of the target model that committed tokens.
@@ -176,6 +177,7 @@ class Stats:
     """
 
     prompt_tokens: int = 0
+    reused_tokens: int = 0
     new_tokens: int = 0
     committed: int = 0
     steps: int = 0

@@ -107,6 +107,7 @@ def stats_json(stats: Stats, seconds: Seconds, monitors: Mapping[str, Any]) -> d
     whole = seconds.prefill + seconds.decode
     return {
         "prompt_tokens": stats.prompt_tokens,
+        "reused_tokens": stats.reused_tokens,
         "new_tokens": stats.new_tokens,
         "steps": stats.steps,
         "forward_rows": stats.forward_rows,

@@ -157,6 +157,7 @@ class PipelineModels:
             max_batch=self._spec.max_batch,
             prefill_tokens=self._spec.prefill_tokens,
             vocab_size=self.vocab_size,
+            prefix_bytes=self._spec.prefix_cache_mb << 20,
         )
         return SharedEngine(engine, self._spec.max_batch)
 

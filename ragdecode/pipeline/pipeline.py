@@ -248,14 +248,14 @@ class Pipeline:
         self._check_open()
         return self._preparer.line(request, alternatives=alternatives)
 
-    def run(self, request: Request) -> Generator[engine.Event, None, None]:
-        """The engine's own events for a request as `prepare` made it.
+    def run(self, *requests: Request) -> Generator[engine.Event, None, None]:
+        """The engine's own events for requests as `prepare` made them, decoded together.
 
         Raises:
             RunError: Memory ran out.
         """
         self._check_open()
-        return self._models.engine.run([request])
+        return self._models.engine.run(requests)
 
     def log_probs(self, pairs: Sequence[tuple[str, str]]) -> list[list[float]]:
         """Log-probability (nats) of each token of a text after a prefix, for (prefix, text) pairs, under its own model.
@@ -280,6 +280,10 @@ class Pipeline:
         if self._source.empty:
             raise InputError(f"the pipeline {self.name} has no 'retrieve': it searches nothing")
         return self._source.run([(question, ()) for question in questions]).hits
+
+    def forget_prefixes(self) -> None:
+        """Let go of what was kept of earlier prompts, so that the next one is read from its first token on."""
+        self._models.engine.forget_prefixes()
 
     def undrafted(self) -> Pipeline:
         """The same pipeline without drafters, over the same models and index; it is closed with this one."""

@@ -31,6 +31,11 @@ class SharedEngine:
         self._max_batch = max_batch
         self._inboxes: dict[str, _Inbox] = {}
 
+    def forget_prefixes(self) -> None:
+        """Let go of what was kept of earlier prompts."""
+        with self.lock:
+            self._engine.forget_prefixes()
+
     def run(self, requests: Iterable[Request]) -> Generator[Event, None, None]:
         """Decode requests, at most ``max_batch`` at a time, and yield their events as they happen.
 

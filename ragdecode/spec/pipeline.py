@@ -33,6 +33,8 @@ class EngineSpec(Settings):
     """Requests that are decoded together."""
     prefill_tokens: int = Field(default=512, ge=16)
     """Prompt tokens that one step may read, over all requests."""
+    prefix_cache_mb: int = Field(default=512, ge=0)
+    """Memory for prompts read before (a system prompt, a document asked about again); 0 keeps none."""
 
     @field_validator("device")
     @classmethod

@@ -58,6 +58,7 @@ class LlamaBackend:
         self.hidden_size = self.shape.hidden_size
         self.max_positions = self.shape.max_positions
         self.layers = self.shape.layers
+        self.token_bytes = 2 * self.shape.layers * self.shape.kv_heads * self.shape.head_dim * dtype.itemsize
         self.device = torch.device(device)
         self.dtype = dtype
         self._weights = LlamaWeights(self.shape, weights, self.device, dtype, choose(linear, self.device, dtype))
@@ -100,9 +101,13 @@ class LlamaBackend:
         # index_select copies before anything is written, so that overlapping moves are safe
         buffer[:, :, base + first : base + len(offsets)] = buffer.index_select(2, source)
 
-    def copy_prefix(self, source: int, target: int, length: int) -> None:
-        """Copy the first ``length`` entries of one row to another."""
-        self._rows[target][:, :, :length] = self._rows[source][:, :, :length]
+    def save_prefix(self, row: int, length: int) -> torch.Tensor:
+        """The first ``length`` entries of a row ``[layers, 2 K, length, D]``, copied."""
+        return self._rows[row][:, :, :length].clone()
+
+    def load_prefix(self, row: int, saved: torch.Tensor, length: int) -> None:
+        """Put the first ``length`` entries of a saved prefix at the beginning of a row."""
+        self._rows[row][:, :, :length] = saved[:, :, :length]
 
     @torch.inference_mode()
     def forward(

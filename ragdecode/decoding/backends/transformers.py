@@ -84,9 +84,18 @@ class TransformersBackend:
         """Move the cache entries at ``base + offsets[k]`` to ``base + k``, in place; offsets ascend."""
         self._arena.move(row, base, offsets)
 
-    def copy_prefix(self, source: int, target: int, length: int) -> None:
-        """Copy the first ``length`` entries of one row to another."""
-        self._arena.copy(source, target, length)
+    @property
+    def token_bytes(self) -> int:
+        """Bytes that the keys and values of one token take."""
+        return self._arena.token_bytes
+
+    def save_prefix(self, row: int, length: int) -> list[torch.Tensor]:
+        """The first ``length`` entries of a row, keys and values of each layer ``[heads, length, D]``, copied."""
+        return self._arena.save(row, length)
+
+    def load_prefix(self, row: int, saved: list[torch.Tensor], length: int) -> None:
+        """Put the first ``length`` entries of a saved prefix at the beginning of a row."""
+        self._arena.load(row, saved, length)
 
     def forward(
         self, segments: Sequence[Segment], *, hidden: bool = False, skip: frozenset[int] = frozenset()

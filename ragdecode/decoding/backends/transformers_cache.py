@@ -7,7 +7,7 @@ there and nothing ever looks at it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -148,12 +148,25 @@ class Arena:
         self.placement.active, self.placement.block = rows, block
         self.placement.slots, self.placement.used = slots, used
 
-    def copy(self, source: int, target: int, length: int) -> None:
-        """Copy the first ``length`` entries of one row to another."""
+    @property
+    def token_bytes(self) -> int:
+        """Bytes that the keys and values of one token take, as far as layers exist."""
+        return sum(states[0, :, 0].nbytes for states in self._states())
+
+    def save(self, row: int, length: int) -> list[torch.Tensor]:
+        """Copies of the first ``length`` entries of a row ``[heads, length, D]``: keys, then values, by layer."""
+        return [states[row, :, :length].clone() for states in self._states()]
+
+    def load(self, row: int, saved: Sequence[torch.Tensor], length: int) -> None:
+        """Put the first ``length`` entries of what was saved at the beginning of a row."""
+        for states, old in zip(self._states(), saved, strict=True):
+            states[row, :, :length] = old[:, :length]
+
+    def _states(self) -> Iterator[torch.Tensor]:
         for layer in self.layers:
             for states in (layer.keys, layer.values):
                 if states is not None:
-                    states[target, :, :length] = states[source, :, :length]
+                    yield states
 
     def move(self, row: int, base: int, offsets: Sequence[int]) -> None:
         """Move the entries at ``base + offsets[k]`` to ``base + k``; offsets ascend."""
