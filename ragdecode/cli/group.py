@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "index": ("ragdecode.cli.index", "Build, look into, search and verify indexes."),
     "models": ("ragdecode.cli.models", "List, fetch and remove model weights."),
     "decode": ("ragdecode.cli.decode", "Decode a file of requests, without retrieval."),
+    "verify": ("ragdecode.cli.verify", "Show that drafts change nothing but speed."),
     "bench": ("ragdecode.cli.bench", "Measure a pipeline against others."),
 }
 

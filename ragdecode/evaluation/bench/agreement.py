@@ -19,6 +19,38 @@ TIE = 2e-4
 Gap = Callable[[Sequence[int], int | None, int | None], float | None]
 
 
+@dataclass(frozen=True)
+class Divergence:
+    """The first place at which two answers differ.
+
+    Attributes:
+        position: 0-based place in the answer.
+        mine: The token there; None where the answer has ended.
+        theirs: The reference's token there; None where it has ended.
+        gap: How far apart the reference scores the two, in nats; None if that is not known.
+    """
+
+    position: int
+    mine: int | None
+    theirs: int | None
+    gap: float | None
+
+    @property
+    def tie(self) -> bool:
+        """Whether rounding can explain it."""
+        return self.gap is not None and self.gap < TIE
+
+
+def divergence(tokens: Sequence[int], reference: Sequence[int], gap: Gap) -> Divergence | None:
+    """The first difference of two answers; None if there is none."""
+    if tuple(tokens) == tuple(reference):
+        return None
+    common = len(list(takewhile(lambda pair: pair[0] == pair[1], zip(tokens, reference, strict=False))))
+    mine = tokens[common] if common < len(tokens) else None
+    theirs = reference[common] if common < len(reference) else None
+    return Divergence(common, mine, theirs, gap(reference[:common], mine, theirs))
+
+
 @dataclass
 class Agreement:
     """How many answers were the same as the reference's, differed by a tie, and differed otherwise."""
@@ -29,14 +61,13 @@ class Agreement:
 
     def add(self, tokens: Sequence[int], reference: Sequence[int], gap: Gap) -> None:
         """Compare one more answer."""
-        if tuple(tokens) == tuple(reference):
+        self.count(divergence(tokens, reference, gap))
+
+    def count(self, found: Divergence | None) -> None:
+        """Count one more answer that was compared already."""
+        if found is None:
             self.same += 1
-            return
-        common = len(list(takewhile(lambda pair: pair[0] == pair[1], zip(tokens, reference, strict=False))))
-        mine = tokens[common] if common < len(tokens) else None
-        theirs = reference[common] if common < len(reference) else None
-        apart = gap(reference[:common], mine, theirs)
-        if apart is not None and apart < TIE:
+        elif found.tie:
             self.ties += 1
         else:
             self.different += 1
