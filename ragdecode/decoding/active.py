@@ -162,7 +162,9 @@ class Active:
         """
         mine = {view: prompt for view, prompt in prompts.items() if view in self.rows}
         for view, prompt in mine.items():
-            check_prompt(view, prompt, self.request.max_new_tokens, self.rows[view].backend.max_positions, self._vocab)
+            row = self.rows[view]
+            known = self._vocab if row.own is None else row.backend.vocab_size
+            check_prompt(view, prompt, self.request.max_new_tokens, row.backend.max_positions, known)
         for view, prompt in mine.items():
             self.rows[view].replace_prompt(prompt, self.tokens)
         for _, drafter in self.drafters:

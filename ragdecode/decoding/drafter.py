@@ -141,6 +141,7 @@ class Drafter(ABC):
         look_nodes: The most tokens that the draft of one `Look` holds; cache slots are reserved for them.
         declares: Views of its own that need no declaration in YAML (``ViewSpec`` by name).
         resources: Names of what it reads besides the request, such as a datastore; see `Request.resources`.
+        translates: Views whose model may have another vocabulary than the target's; `Request.vocabularies` has both.
         draws: Whether it can draw its tokens from a distribution and tell it (`Draft.drawn`), which it does where
             ``request.verification`` is ``rejection`` and the temperature is above 0. It then keeps to the room that
             `DraftSession.propose` gives before it draws, drops nothing by what was drawn, and takes its randomness
@@ -151,6 +152,7 @@ class Drafter(ABC):
     look_nodes: int = 0
     declares: Mapping[str, Any] = MappingProxyType({})
     resources: Sequence[str] = ()
+    translates: Sequence[str] = ()
     draws: bool = False
 
     part_name: ClassVar[str] = ""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 import torch
 
@@ -36,10 +36,11 @@ class Engine:
     Not thread-safe, except for `cancel`; whoever shares an engine puts a lock around it.
 
     Args:
-        backends: Models by key; `View.model` names one. Their vocabularies must be the same.
+        backends: Models by key; `View.model` names one. Their vocabularies must be the same, but for the foreign ones.
         max_batch: Requests that are decoded together; more wait in line.
         prefill_tokens: Prompt tokens that one step may read, over all requests.
         vocab_size: Tokens of the tokenizer; logits of padded embedding rows beyond are ignored.
+        foreign: Keys of models with another vocabulary; they can only draft, with a drafter that translates.
         prefix_bytes: Memory for prefixes that later requests may begin with; 0 neither keeps nor shares any.
     """
 
@@ -50,15 +51,18 @@ class Engine:
         max_batch: int = 8,
         prefill_tokens: int = 512,
         vocab_size: int | None = None,
+        foreign: Collection[str] = (),
         prefix_bytes: int = 0,
     ) -> None:
-        if max_batch < 1 or prefill_tokens < 1 or not backends:
+        native = [backend for key, backend in backends.items() if key not in foreign]
+        if max_batch < 1 or prefill_tokens < 1 or not native:
             raise InputError("an engine needs a model, and max_batch and prefill_tokens of at least 1")
         self._backends = dict(backends)
+        self._foreign = frozenset(foreign)
         self._max_batch = max_batch
         self._prefill_tokens = prefill_tokens
         self._prefixes = Prefixes(prefix_bytes)
-        smallest = min(backend.vocab_size for backend in self._backends.values())
+        smallest = min(backend.vocab_size for backend in native)
         self.vocab_size = min(vocab_size or smallest, smallest)
         self._waiting: deque[Active] = deque()
         self._active: list[Active] = []
@@ -241,7 +245,10 @@ class Engine:
             backend = self._backends[view.model]
             looked = max((part.look_nodes for part in request.drafters if name in part.views), default=0)
             tree = max(request.max_draft_nodes * widest, 1 + looked)
-            capacity = len(view.prompt) + request.max_new_tokens + tree
+            foreign = view.model in self._foreign
+            # an answer may take more tokens of another vocabulary; beyond twice as many, no drafts are asked for
+            answer = request.max_new_tokens * (1 + foreign)
+            capacity = len(view.prompt) + answer + tree
             try:
                 handle = backend.open_row(capacity)
             except RunError:
@@ -249,7 +256,8 @@ class Engine:
                     raise
                 self._prefixes.clear()  # those in flight come first
                 handle = backend.open_row(capacity)
-            active.rows[name] = Row(name, view.model, backend, handle, view.prompt, capacity, verified)
+            own: list[int] | None = [] if foreign else None
+            active.rows[name] = Row(name, view.model, backend, handle, view.prompt, capacity, verified, own=own)
 
     def _take_cancelled(self) -> list[Event]:
         with self._lock:
@@ -297,8 +305,14 @@ class Engine:
                 raise InputError(f"view {name!r} is for drafting, but a rule or a monitor reads it")
             if view.model not in self._backends:
                 raise InputError(f"view {name!r} names the unknown model {view.model!r}")
-            window = self._backends[view.model].max_positions
-            check_prompt(name, view.prompt, request.max_new_tokens, window, self.vocab_size)
+            foreign = view.model in self._foreign
+            if foreign and (verified or not any(name in part.translates for part in request.drafters)):
+                raise InputError(
+                    f"the model {view.model!r} of view {name!r} has another vocabulary: no part that reads it translates"
+                )
+            backend = self._backends[view.model]
+            known = backend.vocab_size if foreign else self.vocab_size
+            check_prompt(name, view.prompt, request.max_new_tokens, backend.max_positions, known)
 
 
 def _needed_views(request: Request) -> dict[str, bool]:

@@ -11,6 +11,7 @@ from ragdecode.decoding.constraint import Constraint
 from ragdecode.decoding.drafter import Drafter
 from ragdecode.decoding.monitor import Monitor
 from ragdecode.decoding.rule import Rule
+from ragdecode.decoding.vocabulary.vocabulary import Vocabulary
 from ragdecode.errors import InputError
 
 #: Name of the view that every request has: the prompt with the evidence.
@@ -96,6 +97,7 @@ class Request:
         tokenize: Text to token ids, as it would continue an answer; for constraints and drafters that need it.
         alternatives: How many of the best tokens to report at each position (a trace wants some).
         resources: What parts read besides the request, by name; a drafter's `Drafter.resources` says what it needs.
+        vocabularies: Vocabularies by model, where a drafter's view has another one than the target; else empty.
         retrieve: Called by a monitor's ``retrieve`` action: query to new prompts by view.
     """
 
@@ -116,6 +118,7 @@ class Request:
     tokenize: Callable[[str], list[int]] | None = None
     alternatives: int = 0
     resources: Mapping[str, Any] = field(default_factory=dict)
+    vocabularies: Mapping[str, Vocabulary] = field(default_factory=dict)
     retrieve: Callable[[str], Mapping[str, Sequence[int]]] | None = None
 
 

@@ -36,11 +36,15 @@ class Row:
 
     def adopt(self, answer: Sequence[int]) -> None:
         """The answer in the row's own vocabulary is another one now; what both begin with stays cached."""
-        old = self.own or []
-        same = next(
-            (i for i, (a, b) in enumerate(zip(old, answer, strict=False)) if a != b), min(len(old), len(answer))
-        )
-        self.own = list(answer)
+        old, new = self.own or [], list(answer)
+        same = min(len(old), len(new))
+        # most of the answer is as it was: the place where they part is near the end
+        back = 1
+        while old[:same] != new[:same]:
+            same, back = max(same - back, 0), 2 * back
+        while same < min(len(old), len(new)) and old[same] == new[same]:
+            same += 1
+        self.own = new
         self.cached = min(self.cached, len(self.prompt) + same)
         self.clamp(())
 
@@ -66,6 +70,7 @@ class Row:
         Raises:
             RunError: There is no memory for a longer row.
         """
+        tokens = tokens if self.own is None else self.own
         old = [*self.prompt, *tokens][: self.cached]
         new = [*prompt, *tokens]
         same = 0

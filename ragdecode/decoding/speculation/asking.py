@@ -83,8 +83,20 @@ def _advance(
     except StopIteration as done:
         drafts[item.request.id].append((name, done.value))
     else:
-        _check_look(item, look)
-        asking.append((item, name, generator, look))
+        if _fits(item, look):
+            _check_look(item, look)
+            asking.append((item, name, generator, look))
+        else:
+            generator.close()
+
+
+def _fits(item: Active, look: Look) -> bool:
+    """Whether the answer in another vocabulary, and what is looked at below it, have room in the view's row."""
+    if look.answer is None:
+        return True
+    row = item.rows[look.view]
+    length = len(row.prompt) + len(look.answer)
+    return length <= row.backend.max_positions and length + len(look.draft.tokens) <= row.capacity
 
 
 def _check_look(item: Active, look: Look) -> None:
