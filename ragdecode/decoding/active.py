@@ -75,6 +75,11 @@ class Active:
         return [row for row in self.rows.values() if row.verified]
 
     @property
+    def tests_draws(self) -> bool:
+        """Whether draws are verified by rejection; at temperature 0 nothing is drawn."""
+        return self.request.verification == "rejection" and self.sampling.temperature > 0
+
+    @property
     def text(self) -> str:
         """The answer so far."""
         return self.stream.text if self.stream else ""

@@ -1,4 +1,4 @@
-"""From what the views predict to the token picked after every node: rules, constraints, sampling, in that order.
+"""From what the views predict to the token picked after every node: rules here, then constraints and sampling.
 
 All nodes of all requests that share a rule chain are composed together; a rule cannot tell.
 """
@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from ragdecode.decoding.guard import Guarded
-from ragdecode.decoding.noise import gumbel
+from ragdecode.decoding.picking import pick
 from ragdecode.decoding.request import TARGET
 from ragdecode.decoding.rule import Nodes, Rule
-from ragdecode.decoding.sampling import penalise, warp
 from ragdecode.decoding.tree import Tree
 
 if TYPE_CHECKING:
@@ -79,13 +78,14 @@ def compose(batch: Sequence[Predicted], expand: Expand) -> list[Composed]:
             view: torch.log_softmax(_wide(torch.cat([item.logits[view] for item in group])), dim=-1)
             for view in group[0].logits
         }
-        log_probs = _apply_rules(group, views, expand)
+        log_probs, accepting = _apply_rules(group, views, expand)
         start = 0
         for item in group:
             span = slice(start, start + item.tree.size)
             start += item.tree.size
             own = {view: table[span] for view, table in views.items()}
-            picked, dead = _pick(item, log_probs[span], own[TARGET])
+            tested = None if accepting is None else accepting[span]
+            picked, dead = pick(item.active, item.guarded, log_probs[span], own[TARGET], tested)
             results[item.active.request.id] = Composed(item, log_probs[span], own, picked, dead)
     return [results[item.active.request.id] for item in batch]
 
@@ -94,12 +94,18 @@ def _wide(logits: torch.Tensor) -> torch.Tensor:
     return logits if logits.dtype is torch.float64 else logits.float()
 
 
-def _apply_rules(group: Sequence[Predicted], views: Mapping[str, torch.Tensor], expand: Expand) -> torch.Tensor:
-    """Run the rule chain over all nodes of a group; log-probabilities ``[N, V]``."""
+def _apply_rules(
+    group: Sequence[Predicted], views: Mapping[str, torch.Tensor], expand: Expand
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Run the rule chain over all nodes of a group.
+
+    Returns:
+        Log-probabilities ``[N, V]``, and those that draws are tested by, where a rule asks for others.
+    """
     rules: Sequence[Rule] = group[0].active.rules
     composed = views[TARGET]
     if not rules:
-        return composed
+        return composed, None
     owner = [(item, node) for item in group for node in range(item.tree.size)]
 
     def path(node: int, last: int | None = None, /) -> list[int]:
@@ -114,47 +120,13 @@ def _apply_rules(group: Sequence[Predicted], views: Mapping[str, torch.Tensor], 
     if any(rule.hidden for rule in rules):  # else some may lack them: a monitor of one request can ask for them too
         hidden = {view: torch.cat([item.hidden[view] for item in group]) for view in group[0].hidden}
     nodes = Nodes(composed=composed, log_probs=views, hidden=hidden, path=path)
+    accepting = None
     for rule in rules:
         if rule.expand:
             candidates = nodes.composed.topk(min(rule.expand, nodes.composed.shape[-1]), dim=-1).indices  # [N, K]
             seen = torch.cat([*expand(group, candidates.split([item.tree.size for item in group]))])
             nodes = replace(nodes, candidates=candidates, candidate_hidden=seen)
+        if rule.verification:
+            accepting = torch.log_softmax(rule.accepting(nodes), dim=-1)
         nodes = replace(nodes, composed=torch.log_softmax(rule.compose(nodes), dim=-1))
-    return nodes.composed
-
-
-def _pick(item: Predicted, log_probs: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Constraints, penalty, sampling; the picked tokens ``[N]`` and whether nothing was allowed ``[N]``."""
-    active, tree = item.active, item.tree
-    scores = log_probs
-    if item.guarded.forbidden is not None:
-        forbidden = item.guarded.forbidden.to(log_probs.device)
-        scores = log_probs.masked_fill(forbidden, float("-inf"))
-        # a rule's own mask may leave nothing of what the constraint allows: then the target view decides
-        empty = torch.isneginf(scores.amax(dim=-1, keepdim=True))
-        scores = torch.where(empty, target.masked_fill(forbidden, float("-inf")), scores)
-    dead = torch.isneginf(scores.amax(dim=-1))
-    sampling = active.sampling
-    if sampling.repetition_penalty != 1:
-        scores = penalise(scores, _seen(item, log_probs), sampling.repetition_penalty)
-    if sampling.temperature > 0:
-        start = len(active.tokens)
-        deepest = max(tree.depths)
-        noise = gumbel(
-            sampling.seed,
-            active.request.id,
-            active.epoch,
-            range(start, start + deepest + 1),
-            log_probs.shape[-1],
-            log_probs.device,
-        )
-        scores = warp(scores, sampling).to(noise.dtype) + noise[torch.tensor(tree.depths, device=noise.device)]
-    return scores.argmax(dim=-1), dead
-
-
-def _seen(item: Predicted, like: torch.Tensor) -> torch.Tensor:
-    """Tokens that the answer holds at each node, ancestors in the tree included, bool ``[N, V]``."""
-    seen = item.active.seen(like.shape[-1], like.device).repeat(item.tree.size, 1)
-    for node in range(1, item.tree.size):
-        seen[node, item.tree.path(node)] = True
-    return seen
+    return nodes.composed, accepting

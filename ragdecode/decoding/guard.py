@@ -30,7 +30,8 @@ class Guarded:
 def guard(active: Active, tree: Tree, vocab_size: int) -> Guarded:
     """Drop the nodes that a constraint or a ban forbids, with what is below them.
 
-    They could never be accepted, and a constraint's state is defined for allowed tokens only.
+    They could never be accepted, and a constraint's state is defined for allowed tokens only. Draws stay, for a
+    rejection test needs all of them: there are no constraints then, and a banned one has probability 0.
     """
     if not active.constraints and not active.bans:
         return Guarded(tree)
@@ -40,7 +41,7 @@ def guard(active: Active, tree: Tree, vocab_size: int) -> Guarded:
     masks: list[torch.Tensor] = []
     for node in range(tree.size):
         token, above = tree.tokens[node], new.get(tree.parents[node])
-        if node and (above is None or masks[above][token]):
+        if node and (above is None or (masks[above][token] and not tree.drawn)):
             continue
         state: Sequence[object] = (
             [part.advance(old, token) for part, old in zip(active.constraints, states[above], strict=True)]

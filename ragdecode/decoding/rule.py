@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from ragdecode.spec.settings import Settings
 
@@ -53,11 +53,15 @@ class Rule(ABC):
         hidden: Whether it reads hidden states.
         reweighs: What it decides; two rules of a chain that decide the same thing are refused (``evidence``).
         expand: How many candidate children of each node it wants to see before composing; 0 for none.
+        verification: For replications of published acceptance tests only: ``rejection`` if draws are to be tested by
+            `accepting` instead of the composed distribution, which such a request then no longer follows. It is the
+            only rule of its request.
     """
 
     hidden: ClassVar[bool] = False
     reweighs: ClassVar[str | None] = None
     expand: int = 0
+    verification: Literal["rejection"] | None = None
 
     part_name: ClassVar[str] = ""
 
@@ -79,3 +83,7 @@ class Rule(ABC):
     @abstractmethod
     def compose(self, nodes: Nodes) -> torch.Tensor:
         """Composed log-probabilities ``[N, V]``, not necessarily normalised (the engine normalises)."""
+
+    def accepting(self, nodes: Nodes) -> torch.Tensor:
+        """Log-probabilities ``[N, V]`` that draws are tested by; called where `verification` is set."""
+        return nodes.composed

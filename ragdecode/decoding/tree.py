@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 #: Source of tokens that no drafter proposed.
 MODEL = "model"
@@ -18,12 +22,16 @@ class Tree:
         parents: Parent of each node, -1 for node 0 [N].
         depths: Depth of each node, 0 for node 0 [N].
         sources: The drafters that proposed each node [N].
+        drawn: By node, the log-probabilities ``[V]`` that its children were drawn from, without replacement and in
+            the order of their nodes; empty unless draws are verified by rejection.
+        children: Of each node, its children by token, in the order of their nodes [N].
     """
 
     tokens: Sequence[int]
     parents: Sequence[int]
     depths: Sequence[int]
     sources: Sequence[tuple[str, ...]]
+    drawn: Mapping[int, torch.Tensor] = field(default_factory=dict, repr=False)
     children: Sequence[dict[int, int]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

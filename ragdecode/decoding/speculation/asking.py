@@ -15,7 +15,9 @@ from ragdecode.decoding.guard import Guarded, guard
 from ragdecode.decoding.request import TARGET
 from ragdecode.decoding.row import Row
 from ragdecode.decoding.segments import with_tree
-from ragdecode.decoding.speculation.fusion import fuse
+from ragdecode.decoding.speculation.fusion import Room, fuse
+from ragdecode.decoding.speculation.row_layers import RowLayers
+from ragdecode.decoding.speculation.unpruned import unpruned
 from ragdecode.decoding.tree import Tree
 
 Asking = Generator[Look, torch.Tensor, Draft]
@@ -48,14 +50,17 @@ def draft_trees(
     trees = {}
     for item in active:
         with _alone(item, failed):
-            tree = fuse(
-                _last_token(item),
-                drafts[item.request.id],
-                nodes=item.request.max_draft_nodes,
-                max_depth=item.remaining - 1,
-                vocab_size=vocab_size,
-                end_tokens=item.request.end_tokens,
-            )
+            room: Room = {
+                "nodes": item.request.max_draft_nodes,
+                "max_depth": item.remaining - 1,
+                "vocab_size": vocab_size,
+                "end_tokens": item.request.end_tokens,
+            }
+            own = drafts[item.request.id]
+            if item.tests_draws and any(draft.drawn for _, draft in own):
+                tree = unpruned(_last_token(item), own, **room)
+            else:
+                tree = fuse(_last_token(item), own, **room)
             trees[item.request.id] = guard(item, tree, vocab_size)
     return {name: tree for name, tree in trees.items() if name not in failed}, failed
 

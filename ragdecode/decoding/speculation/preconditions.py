@@ -1,0 +1,48 @@
+"""What a request must be like for its draws to be verified by rejection; each breaks the law without a sign."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ragdecode.errors import InputError
+
+if TYPE_CHECKING:
+    from ragdecode.decoding.request import Request
+
+
+def check_verification(request: Request) -> None:
+    """Refuse a request whose draws could not be tested.
+
+    Raises:
+        InputError: Parts that do not go together with the request's verification.
+    """
+    asking = [rule for rule in request.rules if rule.verification]
+    if asking and len(request.rules) > 1:
+        raise InputError(
+            f"the rule {asking[0].part_name} accepts drafts by a test of its own, which no rule may change"
+        )
+    if request.verification == "noise":
+        if asking:
+            raise InputError(
+                f"the rule {asking[0].part_name} accepts drafts by a test of draws",
+                hint="set the request's verification to 'rejection'",
+            )
+        return
+    if len(request.drafters) > 1:
+        raise InputError(
+            f"verification by rejection takes one drafter, not {len(request.drafters)}: in a fused tree it is not "
+            "known what a token was drawn from",
+            hint="keep one drafter, or use verification 'noise', which takes any",
+        )
+    for drafter in request.drafters:
+        if not drafter.draws:
+            raise InputError(
+                f"verification by rejection needs a drafter that draws; {drafter.part_name} has nothing to draw from",
+                hint="use verification 'noise', which takes any drafter",
+            )
+    if request.constraints:
+        raise InputError(
+            f"verification by rejection does not go together with the constraint {request.constraints[0].part_name}: "
+            "its drafts are cut before the pass, by what was drawn",
+            hint="use verification 'noise', or leave the constraint out",
+        )
