@@ -1,0 +1,85 @@
+"""A view as draft model: the same request shown to a model in another way drafts for the target."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING
+
+from pydantic import Field, field_validator
+
+from ragdecode.decoding.drafter import Draft, Look, Verified
+from ragdecode.decoding.speculation.expansion import Expander, ExpansionSettings
+from ragdecode.decoding.speculation.growing import GrowingDrafter, GrowingSession
+from ragdecode.spec.registry import register
+
+if TYPE_CHECKING:
+    import torch
+
+    from ragdecode.decoding.request import Request
+
+
+class ViewDrafterSettings(ExpansionSettings):
+    """Settings of drafting with a view."""
+
+    name: str
+    """The view, as ``decode.views`` names it; or ``without_context``."""
+    gain: float = Field(default=0.3, ge=0.0, le=1.0)
+    """Stop when a look adds no more than this to the expected accepted tokens: about the time of a look in steps."""
+
+    @field_validator("name")
+    @classmethod
+    def _another_view(cls, name: str) -> str:
+        if name == "with_context":
+            raise ValueError(
+                "'with_context' is the view that is decoded: drafting with it costs a full pass for every token, "
+                "which is what drafts are to save"
+            )
+        return name
+
+
+@register("drafter", "view", ViewDrafterSettings)
+class ViewDrafter(GrowingDrafter):
+    """Drafts with another view of the request: a shorter context, another prompt, another model.
+
+    With a view over few retrieved passages before a target over long documents this is RAPID's drafter (Chen et al.,
+    arXiv 2502.20330); with the weaker model of a contrast it is that of speculative contrastive decoding (Yuan et
+    al., arXiv 2311.08981). The tree grows as EAGLE-2 and OPT-Tree grow theirs. Costs up to ``depth`` passes of the
+    view's model a step; changes speed only.
+    """
+
+    draws = True
+
+    def __init__(self, settings: ViewDrafterSettings) -> None:
+        super().__init__(settings)
+        self.views = (settings.name,)
+        self.look_nodes = settings.look_nodes
+
+    def start(self, request: Request) -> GrowingSession:
+        """Begin with an empty answer."""
+        return _Session(Expander(request, self.settings.name, self.settings))
+
+
+class _Session(GrowingSession):
+    """An expander, and how long the answer is."""
+
+    def __init__(self, expander: Expander) -> None:
+        self._expander = expander
+        self._generated = 0
+
+    def grow(self, nodes: int, base: Draft | None = None) -> Generator[Look, torch.Tensor, Draft]:
+        """The tree that the view's predictions grow."""
+        return self._expander.grow(nodes, self._generated, base=base)
+
+    def judge(self, draft: Draft) -> list[tuple[float, int] | None]:
+        """Estimated acceptance and rank where the view was looked at."""
+        return self._expander.judge(draft)
+
+    def observe(self, verified: Verified) -> None:
+        """The answer grew."""
+        self._generated += len(verified.committed)
+        self._expander.observe(verified)
+
+    def rewind(self, length: int) -> None:
+        """The answer is shorter again, under other noise."""
+        self._generated = length
+        self._expander.rewind(length)
