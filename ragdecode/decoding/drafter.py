@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from ragdecode.spec.settings import Settings
 
 if TYPE_CHECKING:
     import torch
 
+    from ragdecode.decoding.backend import Backend
     from ragdecode.decoding.request import Request
 
 
@@ -67,12 +68,38 @@ class Look:
         skip: Sub-layers that are left out, 2 l for the attention and 2 l + 1 for the feed-forward part of layer l.
             Such a look reads the row's cache and leaves it as it is.
         answer: The answer in the tokens of the view's own model, if that has another vocabulary.
+        back: The draft stands below the token this many places before the last accepted one, as if nothing had
+            followed that token yet. Such a look, too, leaves the row's cache as it is.
+        study: Gets the view's sub-layers one by one; the engine answers with what it returns, and the rest of the
+            look does not count. The view must have been read up to the last accepted token.
     """
 
     view: str
     draft: Draft
     skip: frozenset[int] = frozenset()
     answer: Sequence[int] | None = None
+    back: int = 0
+    study: Callable[[Layers], torch.Tensor] | None = None
+
+
+class Layers(Protocol):
+    """The sub-layers of a view's model, at the place of the last accepted token.
+
+    Attributes:
+        parts: Number of sub-layers: 2 l is the attention of layer l, 2 l + 1 its feed-forward part.
+        first: What enters the first one: the embedding of the last accepted token ``[1, H]``.
+    """
+
+    @property
+    def parts(self) -> int:
+        """Number of sub-layers."""
+
+    @property
+    def first(self) -> torch.Tensor:
+        """The embedding of the last accepted token ``[1, H]``."""
+
+    def run(self, part: int, states: torch.Tensor) -> torch.Tensor:
+        """Run a sub-layer over alternative states of that token ``[m, H]``; m is at most ``1 + look_nodes``."""
 
 
 @dataclass(frozen=True)
@@ -159,6 +186,15 @@ class Drafter(ABC):
 
     def __init__(self, settings: Settings) -> None:
         self.settings: Any = settings
+
+    def meet(self, models: Mapping[str, Backend]) -> None:  # noqa: B027 - most do not care
+        """Told the model of each view once models are open, and again with every request, before `start`.
+
+        Drafters that are made of others pass it on.
+
+        Raises:
+            InputError: It cannot draft from these models; the message says why.
+        """
 
     @abstractmethod
     def start(self, request: Request) -> DraftSession:

@@ -294,7 +294,8 @@ class Engine:
         if request.alternatives < 0 or request.max_rewinds < 0:
             raise InputError("alternatives and max_rewinds must not be negative")
         check_verification(request)
-        for name, verified in _needed_views(request).items():
+        needed = _needed_views(request)
+        for name, verified in needed.items():
             view = request.views.get(name)
             if view is None:
                 raise InputError(
@@ -313,6 +314,9 @@ class Engine:
             backend = self._backends[view.model]
             known = backend.vocab_size if foreign else self.vocab_size
             check_prompt(name, view.prompt, request.max_new_tokens, backend.max_positions, known)
+        models = {name: self._backends[request.views[name].model] for name in needed}
+        for drafter in request.drafters if request.max_draft_nodes > 1 else ():
+            drafter.meet(models)
 
 
 def _needed_views(request: Request) -> dict[str, bool]:

@@ -60,6 +60,11 @@ class Row:
         head = self.prompt[self.cached : min(stop, split)]
         return [*head, *tokens[max(self.cached - split, 0) : max(stop - split, 0)]]
 
+    def token(self, place: int, tokens: Sequence[int]) -> int:
+        """The token at a place of prompt + answer."""
+        split = len(self.prompt)
+        return self.prompt[place] if place < split else (tokens if self.own is None else self.own)[place - split]
+
     def clamp(self, tokens: Sequence[int]) -> None:
         """Forget what lies beyond the answer, and its last token, which the next pass feeds again."""
         self.cached = min(self.cached, self.length(tokens) - 1)

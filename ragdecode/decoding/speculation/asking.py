@@ -82,9 +82,11 @@ def _advance(
     asking: list[tuple[Active, str, Asking, Look]],
     drafts: dict[str, list[tuple[str, Draft]]],
 ) -> None:
-    """Resume a drafter until it looks again or returns its draft."""
+    """Resume a drafter until it looks again or returns its draft; what it wants to study, it gets at once."""
     try:
         look = next(generator) if answer is None else generator.send(answer)
+        while look.study is not None:
+            look = generator.send(look.study(RowLayers(item, item.rows[look.view])))
     except StopIteration as done:
         drafts[item.request.id].append((name, done.value))
     else:
@@ -118,6 +120,8 @@ def _check_look(item: Active, look: Look) -> None:
     for index, (token, parent) in enumerate(zip(look.draft.tokens, look.draft.parents, strict=True)):
         if not -1 <= parent < index or not 0 <= token < row.backend.vocab_size:
             raise ValueError(f"a drafter looks at token {token} under parent {parent}, which cannot be")
+    if look.back and not 0 <= row.length(item.tokens) - 1 - look.back <= row.cached:
+        raise ValueError(f"a drafter looks {look.back} tokens back, where view {look.view!r} is not cached")
 
 
 def _last_token(item: Active) -> int:
@@ -162,9 +166,9 @@ def _pass(
     for item, look in looks:
         row = item.rows[look.view]
         item.start_clock()
-        segment = with_tree(row, item.tokens, _as_tree(_last_of(item, row), look.draft))
+        segment = _segment(item, row, look)
         # near the window's end a look may reach beyond it, where no answer can follow
-        deepest = backend.max_positions - 1 - segment.base
+        deepest = backend.max_positions - 1 - segment.start
         segments.append(replace(segment, depths=[min(depth, deepest) for depth in segment.depths]))
         item.stats.forward_passes += 1
         item.stats.forward_rows += 1
@@ -176,9 +180,18 @@ def _pass(
         logits = output.logits[start:stop, : vocab_size if row.own is None else None]
         answers[index] = torch.log_softmax(logits if logits.dtype is torch.float64 else logits.float(), dim=-1)
         start = stop
-        if not skip:
+        if not skip and not look.back:
             # what was accepted is cached now; the last accepted token is fed again with the next tree
             row.cached = row.length(item.tokens) - 1
+
+
+def _segment(item: Active, row: Row, look: Look) -> Segment:
+    """The new tokens of a look: below the last accepted token, or below one further back."""
+    if not look.back:
+        return with_tree(row, item.tokens, _as_tree(_last_of(item, row), look.draft))
+    place = row.length(item.tokens) - 1 - look.back
+    tree = _as_tree(row.token(place, item.tokens), look.draft)
+    return Segment(row.handle, row.cached, tree.tokens, tree.depths, tree.parents, range(tree.size), seen=place)
 
 
 def _as_tree(root: int, draft: Draft) -> Tree:
