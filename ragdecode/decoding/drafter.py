@@ -31,6 +31,7 @@ class Draft:
             counted by. All of one class if empty.
         whole: Every token is wanted in the pass, whatever its score, because the drafter learns from what is
             predicted there; the room that is given is kept all the same.
+        matched: How many of the last tokens were found elsewhere, for drafters that look for a match; 0 for others.
         drawn: For drafters with a distribution: by index of a parent (-1 for the last accepted token), the
             log-probabilities ``[V]`` from which its children were drawn without replacement, in their order here.
             Only such children may enter a rejection test.
@@ -42,6 +43,7 @@ class Draft:
     sources: Sequence[str] = ()
     classes: Sequence[int] = ()
     whole: bool = False
+    matched: int = 0
     drawn: Mapping[int, torch.Tensor] = field(default_factory=dict)
 
     @staticmethod
@@ -167,6 +169,7 @@ class Drafter(ABC):
         views: Views that it looks at; they are advanced even where no rule reads them.
         look_nodes: The most tokens that the draft of one `Look` holds; cache slots are reserved for them.
         declares: Views of its own that need no declaration in YAML (``ViewSpec`` by name).
+        skips_layers: Whether its looks leave out sub-layers, which only some backends can.
         resources: Names of what it reads besides the request, such as a datastore; see `Request.resources`.
         translates: Views whose model may have another vocabulary than the target's; `Request.vocabularies` has both.
         draws: Whether it can draw its tokens from a distribution and tell it (`Draft.drawn`), which it does where
