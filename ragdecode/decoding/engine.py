@@ -26,7 +26,7 @@ from ragdecode.decoding.row import Row
 from ragdecode.decoding.schedule import Work, plan
 from ragdecode.decoding.segments import chunk, with_tree
 from ragdecode.decoding.speculation.asking import draft_trees
-from ragdecode.decoding.speculation.preconditions import check_verification
+from ragdecode.decoding.speculation.preconditions import check_rules, check_verification
 from ragdecode.errors import InputError, RunError
 
 
@@ -293,6 +293,7 @@ class Engine:
             raise InputError("stop strings need a detokenizer", hint="give the request `detokenize`")
         if request.alternatives < 0 or request.max_rewinds < 0:
             raise InputError("alternatives and max_rewinds must not be negative")
+        check_rules(request)
         check_verification(request)
         needed = _needed_views(request)
         for name, verified in needed.items():

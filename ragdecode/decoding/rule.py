@@ -52,6 +52,8 @@ class Rule(ABC):
     Attributes:
         hidden: Whether it reads hidden states.
         reweighs: What it decides; two rules of a chain that decide the same thing are refused (``evidence``).
+        on_trees: Whether it can be evaluated on drafted tokens before they are accepted. One that cannot (it depends on
+            what was accepted outside of the node's own ancestors, say) is refused together with drafters.
         expand: How many candidate children of each node it wants to see before composing; 0 for none.
         verification: For replications of published acceptance tests only: ``rejection`` if draws are to be tested by
             `accepting` instead of the composed distribution, which such a request then no longer follows. It is the
@@ -60,6 +62,7 @@ class Rule(ABC):
 
     hidden: ClassVar[bool] = False
     reweighs: ClassVar[str | None] = None
+    on_trees: ClassVar[bool] = True
     expand: int = 0
     verification: Literal["rejection"] | None = None
 

@@ -1,4 +1,4 @@
-"""What a request must be like for its draws to be verified by rejection; each breaks the law without a sign."""
+"""What a request must be like for its drafts to be verified; what is refused would break the law without a sign."""
 
 from __future__ import annotations
 
@@ -8,6 +8,19 @@ from ragdecode.errors import InputError
 
 if TYPE_CHECKING:
     from ragdecode.decoding.request import Request
+
+
+def check_rules(request: Request) -> None:
+    """Refuse rules that cannot be evaluated on drafts, where there are any.
+
+    Raises:
+        InputError: There is one.
+    """
+    for rule in request.rules:
+        if not rule.on_trees and request.drafters and request.max_draft_nodes > 1:
+            raise InputError(
+                f"the rule {rule.part_name} cannot be evaluated on drafts", hint="leave the drafters or the rule out"
+            )
 
 
 def check_verification(request: Request) -> None:
