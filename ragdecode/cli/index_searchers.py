@@ -48,6 +48,12 @@ class StoreSearch:
         models = IndexModels(spec, None, device=device, fetch=fetch)
         index = open_index(self.path, spec, encoders=models.encoder)
         self.stores = tuple(dict.fromkeys(stores)) or index.stores
+        if not self.stores:
+            found = ", ".join(index.manifest.stores)
+            raise InputError(
+                f"the index {str(self.path)!r} cannot be searched: its stores ({found}) find no passages",
+                hint="add one that does to index.stores: bm25, faiss",
+            )
         for store in self.stores:
             index.searcher(store)  # an unknown name is told before anything is searched
         self._context = RetrievalContext(index, encoders=models.encoder)

@@ -24,7 +24,7 @@ class TokenTable:
 
     def __init__(self, text: str, token_offsets: TokenOffsets) -> None:
         self.starts = array("q")  # a list would take five times the room
-        for start, end in pairwise(_blocks(text)):
+        for start, end in pairwise(blocks(text)):
             self.starts.extend(start + first for first, _ in token_offsets(text[start:end]))
 
     def count(self, start: int, end: int) -> int:
@@ -56,7 +56,7 @@ class TokenTable:
         return max(start, cut)
 
 
-def _blocks(text: str) -> list[int]:
+def blocks(text: str) -> list[int]:
     """Borders of pieces of bounded length, at a blank line or a line end where there is one."""
     borders = [0]
     while len(text) - borders[-1] > _BLOCK:

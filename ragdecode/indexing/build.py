@@ -30,7 +30,7 @@ from ragdecode.indexing.files import read_flaws, read_listing, write_listing
 from ragdecode.indexing.manifest import Manifest
 from ragdecode.indexing.passages import PassageTable, write_table
 from ragdecode.indexing.report import BuildReport, EmptyCorpusError, StageReport, counted, in_bytes
-from ragdecode.indexing.store import Encoders, Progress
+from ragdecode.indexing.store import CorpusTokenizer, Encoders, Progress
 from ragdecode.spec.index import IndexSpec
 
 #: told what lies in the corpus and what the build will take (None: nothing is to be done), before anything is read
@@ -49,6 +49,7 @@ def build_index(
     force: bool = False,
     wait: float = 600.0,
     workers: int = 0,
+    tokenizer: CorpusTokenizer | None = None,
 ) -> BuildReport:
     """Bring the index in the folder ``target`` up to date with its corpus.
 
@@ -73,6 +74,7 @@ def build_index(
         wait: Seconds to wait while another process builds the same index.
         workers: Ray workers that read, split and embed; 0 for this process alone. They get ``token_offsets`` and
             ``encoders``, which must be picklable then.
+        tokenizer: The tokenizer itself, for stores that keep token ids; its fingerprint is ``tokenizer_fingerprint``.
 
     Returns:
         What was done.
@@ -103,6 +105,7 @@ def build_index(
             workers,
             old,
             reason,
+            tokenizer,
         ).run()
 
 
@@ -121,6 +124,7 @@ class _Build:
     workers: int
     old: Manifest | None
     reason: str
+    ids: CorpusTokenizer | None = None
     stages: list[StageReport] = field(default_factory=list)
 
     def run(self) -> BuildReport:
@@ -151,7 +155,9 @@ class _Build:
         sha256 = write_table(working.data, collector.stretches)
         working.begin_table(sha256)
         replaced = self.old or _readable(self.target)
-        stores = StoreStage(self.target, working, sha256, crew, self.encoders, self.progress, self.old, replaced)
+        stores = StoreStage(
+            self.target, working, sha256, crew, self.encoders, self.progress, self.old, replaced, self.ids
+        )
         table = PassageTable(working.data)
         for part in self.spec.stores:
             self.stages.append(stores.build(part, table))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ragdecode.documents.passage import Passage
 from ragdecode.errors import InputError, RunError
@@ -17,8 +17,12 @@ from ragdecode.indexing.hit import Hit, ranked
 from ragdecode.indexing.manifest import REBUILD, Manifest
 from ragdecode.indexing.passages import PassageTable
 from ragdecode.indexing.store import Encoders, Probe, Progress, Searcher
+from ragdecode.spec import registry
 from ragdecode.spec.index import IndexSpec
 from ragdecode.spec.part import Part, PartKind
+
+if TYPE_CHECKING:
+    from ragdecode.indexing.tokens.datastore import TokenDatastore
 
 #: a build may replace the data between our look at the manifest and that at the data: look again
 _LOOKS = 3
@@ -127,18 +131,18 @@ class Index:
             )
         self._encoders = encoders
         self._parts = {part.name: part for part in stores}  # as the manifest has them, with their secrets
-        self._searchers: dict[str, Searcher] = {}
+        self._searchers: dict[str, Any] = {}
 
     @property
     def stores(self) -> tuple[str, ...]:
-        """Names of its stores."""
-        return tuple(self.manifest.stores)
+        """Names of its stores that find passages."""
+        return tuple(name for name in self.manifest.stores if _finds_passages(name))
 
     def search(self, store: str, queries: Sequence[str | Probe], k: int) -> list[list[Hit]]:
         """The best k passages for each query, best first; equal scores in order of passage id.
 
         Raises:
-            InputError: There is no such store, or its encoder is not the one it was built with.
+            InputError: There is no such store, it finds no passages, or its encoder is not the one it was built with.
             RunError: It is damaged.
         """
         probes = [Probe(query) if isinstance(query, str) else query for query in queries]
@@ -191,18 +195,45 @@ class Index:
             "spec": manifest.spec,
         }
 
+    def datastore(self, tokenizer_fingerprint: str) -> TokenDatastore:
+        """The token datastore of the index, for drafters.
+
+        Args:
+            tokenizer_fingerprint: Tokenizer of the model for which drafts are wanted.
+
+        Raises:
+            InputError: There is none, or its ids are those of another tokenizer.
+            RunError: It is damaged.
+        """
+        datastore: TokenDatastore = self._opened("tokens")
+        built = self.manifest.stores["tokens"].facts.get("tokenizer")
+        if built != tokenizer_fingerprint:
+            raise InputError(
+                f"the datastore of the index {str(self.path)!r} was built with another tokenizer than the model's: "
+                f"fingerprint {built}, the model has {tokenizer_fingerprint}; its tokens mean nothing to the model",
+                hint="leave index.tokenizer out, so that the pipeline's own model counts, or draft from something else",
+            )
+        return datastore
+
     def searcher(self, store: str) -> Searcher:
         """The open store of that name.
 
         Raises:
-            InputError: There is no such store.
+            InputError: There is no such store, or it finds no passages.
             RunError: It is damaged.
         """
+        if not _finds_passages(store):
+            found = f"search {' or '.join(self.stores)}" if self.stores else "add one that does, such as bm25"
+            raise InputError(f"the store {store!r} finds no passages: it is for drafters", hint=found)
+        searcher: Searcher = self._opened(store)
+        return searcher
+
+    def _opened(self, store: str) -> Any:
         if store not in self._searchers:
             entry = self.manifest.stores.get(store)
             if entry is None:
                 raise InputError(
-                    f"the index {str(self.path)!r} has no store {store!r}; it has {', '.join(self.stores)}",
+                    f"the index {str(self.path)!r} has no store {store!r}; it has {', '.join(self.manifest.stores)}",
                     hint=f"add {store} to index.stores and build again",
                 )
             part = self._parts.get(store) or PartKind("store").validate({store: entry.settings})
@@ -228,6 +259,12 @@ class Index:
 
     def _hit(self, store: str, row: int, score: float) -> Hit:
         return Hit(self.passages[row], score, {store: score}, row)
+
+
+def _finds_passages(store: str) -> bool:
+    """Whether retrievers may search a store."""
+    info = registry.find("store", store)
+    return info is None or getattr(info.cls, "finds_passages", True)
 
 
 def _no_encoders(model: Any) -> Any:

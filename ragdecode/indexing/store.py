@@ -33,6 +33,24 @@ class Encoder(Protocol):
         ...
 
 
+class CorpusTokenizer(Protocol):
+    """Texts to token ids."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes whenever the same text would get other ids."""
+        ...
+
+    @property
+    def vocab_size(self) -> int:
+        """Above all ids."""
+        ...
+
+    def encode(self, text: str, special: bool) -> list[int]:
+        """Ids of a text; control tokens written in it become theirs if ``special``, else they are plain text."""
+        ...
+
+
 #: gives the loaded encoder of a model
 Encoders = Callable[["ModelSpec"], Encoder]
 #: embeds batches of documents with a model, in order
@@ -104,6 +122,7 @@ class BuildContext:
         salvage: Folders of this store from interrupted builds over another set of passages; for what can be taken
             over, after a look at how far they had come.
         resumed: To be told how many texts need not be embedded because an interrupted build had done so.
+        tokenizer: The one that counts; None where the build was given none.
     """
 
     encoders: Encoders
@@ -114,6 +133,7 @@ class BuildContext:
     encode: Encode | None = None
     salvage: tuple[Path, ...] = ()
     resumed: Callable[[int], None] = lambda texts: None
+    tokenizer: CorpusTokenizer | None = None
 
 
 @dataclass(frozen=True)
@@ -181,7 +201,8 @@ class Elsewhere(Protocol):
 class Store(Protocol):
     """A part of kind ``store``, built as ``cls(settings)``; it may be `Elsewhere` too.
 
-    The class may say what it `RanksBy` in an attribute ``ranks_by``.
+    The class may say what it `RanksBy` in an attribute ``ranks_by``. One that finds no passages, but serves another
+    purpose, says ``finds_passages = False``: no retriever may search it, and what it opens is no `Searcher`.
     """
 
     def need(self, passages: int, characters: int, encoders: Encoders) -> Need:

@@ -17,7 +17,16 @@ from ragdecode.indexing.building.workspace import own_name
 from ragdecode.indexing.manifest import DataEntry, Manifest, StoreEntry
 from ragdecode.indexing.passages import LINES, OFFSETS, PassageTable
 from ragdecode.indexing.report import StageReport
-from ragdecode.indexing.store import BuildContext, Built, Elsewhere, Encoders, Previous, Progress, Store
+from ragdecode.indexing.store import (
+    BuildContext,
+    Built,
+    CorpusTokenizer,
+    Elsewhere,
+    Encoders,
+    Previous,
+    Progress,
+    Store,
+)
 from ragdecode.indexing.vectors.embedding import HASHES, JOURNAL, VECTORS
 from ragdecode.spec.part import Part, PartKind
 
@@ -36,6 +45,7 @@ class StoreStage:
         progress: Called with (stage, done, total).
         old: The index that is continued.
         replaced: The index that answers until the build ends, continued or not.
+        tokenizer: The tokenizer that counts, if stores may use it.
 
     Attributes:
         entries: What the manifest will say of the stores that are built.
@@ -52,12 +62,13 @@ class StoreStage:
         progress: Progress,
         old: Manifest | None,
         replaced: Manifest | None,
+        tokenizer: CorpusTokenizer | None = None,
     ) -> None:
         self.entries: dict[str, StoreEntry] = {}
         self.resumed_texts = 0
         self._target, self._working, self._table, self._crew = target, working, table, crew
         self._encoders, self._progress = encoders, progress
-        self._old, self._replaced = old, replaced
+        self._old, self._replaced, self._tokenizer = old, replaced, tokenizer
         self._data: dict[str, DataEntry] = {}
         # of each store the last line counts
         self._finished = {record["name"]: record for record in working.of("store")}
@@ -109,6 +120,7 @@ class StoreStage:
             self._crew.encode,
             self._working.salvage(name),
             self._count_resumed,
+            self._tokenizer,
         )
 
     def _previous(self, name: str) -> Previous | None:
