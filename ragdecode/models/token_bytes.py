@@ -82,7 +82,9 @@ def _parts(component: Any) -> list[Mapping[str, Any]]:
         return []
     if component.get("type") != "Sequence":
         return [component]
-    inner = next((component[key] for key in ("decoders", "normalizers", "pretokenizers") if key in component), [])
+    inner: list[Any] = next(
+        (component[key] for key in ("decoders", "normalizers", "pretokenizers") if key in component), []
+    )
     return [part for item in inner for part in _parts(item)]
 
 
