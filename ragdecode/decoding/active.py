@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -17,6 +17,9 @@ from ragdecode.decoding.request import TARGET, FinishReason, Request, Result, St
 from ragdecode.decoding.row import Row
 from ragdecode.decoding.rule import Rule
 from ragdecode.decoding.textstream import TextStream
+
+if TYPE_CHECKING:
+    from ragdecode.decoding.speculation.governor import Slot
 
 
 class Active:
@@ -35,6 +38,7 @@ class Active:
         shown: Characters that were announced.
         announced: Tokens that were announced.
         finished: Why the answer ended, once it did.
+        slot: What the governor of drafts knows of it, from its first step on.
     """
 
     def __init__(self, request: Request, vocab_size: int) -> None:
@@ -64,6 +68,7 @@ class Active:
         self.announced = 0
         self.finished: FinishReason | None = None
         self.notes: list[str] = []
+        self.slot: Slot | None = None
         self.stats = Stats(prompt_tokens=len(request.views[TARGET].prompt))
         self._seen: torch.Tensor | None = None
         self._started: float | None = None

@@ -70,6 +70,8 @@ def commit(item: Composed, nodes: Sequence[NodeSignals]) -> list[Event]:
         committed=active.tokens[before:],
         log_probs=item.log_probs,
     )
+    if active.slot is not None:
+        active.slot.observe(tree, path)
     for _, drafter in active.drafters:
         drafter.observe(verified)
     if cut is not None:
@@ -156,6 +158,7 @@ def _announce(active: Active, events: list[Event]) -> None:
 def _count_drafts(active: Active, tree: Tree, path: Sequence[int]) -> None:
     """Per drafter: what it proposed and what became part of the answer (or ended it)."""
     accepted, stats = set(path), active.stats
+    stats.nodes += tree.size
     stats.drafted += tree.size - 1
     stats.accepted += len(path) - 1
     for node in range(1, tree.size):

@@ -25,8 +25,9 @@ from ragdecode.decoding.request import TARGET, Request
 from ragdecode.decoding.row import Row
 from ragdecode.decoding.schedule import Work, plan
 from ragdecode.decoding.segments import chunk, with_tree
-from ragdecode.decoding.speculation.asking import draft_trees
+from ragdecode.decoding.speculation.governor import FixedTree, Governor
 from ragdecode.decoding.speculation.preconditions import check_rules, check_verification
+from ragdecode.decoding.speculation.trees import draft_trees
 from ragdecode.errors import InputError, RunError
 
 
@@ -42,6 +43,7 @@ class Engine:
         vocab_size: Tokens of the tokenizer; logits of padded embedding rows beyond are ignored.
         foreign: Keys of models with another vocabulary; they can only draft, with a drafter that translates.
         prefix_bytes: Memory for prefixes that later requests may begin with; 0 neither keeps nor shares any.
+        governor: Decides how much is drafted; if none, every step verifies the largest tree that there is.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Engine:
         vocab_size: int | None = None,
         foreign: Collection[str] = (),
         prefix_bytes: int = 0,
+        governor: Governor | None = None,
     ) -> None:
         native = [backend for key, backend in backends.items() if key not in foreign]
         if max_batch < 1 or prefill_tokens < 1 or not native:
@@ -62,6 +65,7 @@ class Engine:
         self._max_batch = max_batch
         self._prefill_tokens = prefill_tokens
         self._prefixes = Prefixes(prefix_bytes)
+        self._governor = governor or FixedTree()
         smallest = min(backend.vocab_size for backend in native)
         self.vocab_size = min(vocab_size or smallest, smallest)
         self._waiting: deque[Active] = deque()
@@ -142,7 +146,8 @@ class Engine:
 
     def _advance(self, work: Sequence[Work]) -> None:
         """Draft, run, compose, verify and commit."""
-        guarded, failed = draft_trees([item.active for item in work if item.ready], self._backends, self.vocab_size)
+        ready = [item.active for item in work if item.ready]
+        guarded, failed = draft_trees(ready, self._backends, self.vocab_size, self._governor)
         work = [item for item in work if item.active.request.id not in failed]
         predicted = self._run(work, guarded)
         composed = compose(predicted, expand)
@@ -155,6 +160,7 @@ class Engine:
                     self._told.append(DoneEvent(active.request.id, active.result()))
             except Exception as error:
                 failed[active.request.id] = error
+        self._governor.settle([active.slot for active in ready if active.slot is not None])
         for active in [active for active in self._active if active.finished or active.request.id in failed]:
             self._active.remove(active)
             self._close(active)

@@ -177,6 +177,10 @@ class Stats:
         prefill_seconds: Time until the first token was known, from the start of the request's first pass.
         decode_seconds: Time from the first token to the end.
         sources: Per drafter: tokens proposed and accepted.
+        nodes: Nodes that the verified trees had, the roots included.
+        asked: Per drafter: steps in which it was asked.
+        draft_seconds: Time from the start of each step until its tree was chosen, the passes of drafters included;
+            of a step that requests share, each of them has its part.
     """
 
     prompt_tokens: int = 0
@@ -191,6 +195,9 @@ class Stats:
     prefill_seconds: float = 0.0
     decode_seconds: float = 0.0
     sources: dict[str, dict[str, int]] = field(default_factory=dict)
+    nodes: int = 0
+    asked: dict[str, int] = field(default_factory=dict)
+    draft_seconds: float = 0.0
 
     @property
     def mean_accepted(self) -> float:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+import time
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -11,62 +12,66 @@ import torch
 from ragdecode.decoding.active import Active
 from ragdecode.decoding.backend import Backend, Segment
 from ragdecode.decoding.drafter import Draft, Look
-from ragdecode.decoding.guard import Guarded, guard
-from ragdecode.decoding.request import TARGET
 from ragdecode.decoding.row import Row
 from ragdecode.decoding.segments import with_tree
-from ragdecode.decoding.speculation.fusion import Room, fuse
 from ragdecode.decoding.speculation.row_layers import RowLayers
-from ragdecode.decoding.speculation.unpruned import unpruned
 from ragdecode.decoding.tree import Tree
 
 Asking = Generator[Look, torch.Tensor, Draft]
 
 
-def draft_trees(
-    active: Sequence[Active], backends: Mapping[str, Backend], vocab_size: int
-) -> tuple[dict[str, Guarded], dict[str, Exception]]:
-    """One tree a request, by its id (one node where nothing is drafted), and the requests whose own parts failed."""
-    failed: dict[str, Exception] = {}
-    drafts: dict[str, list[tuple[str, Draft]]] = {item.request.id: [] for item in active}
+def ask(
+    wanted: Sequence[tuple[Active, Collection[str]]],
+    backends: Mapping[str, Backend],
+    vocab_size: int,
+    drafts: dict[str, list[tuple[str, Draft]]],
+    failed: dict[str, Exception],
+) -> None:
+    """Ask the named drafters of each request; what they take is noted in the request's slot.
+
+    Args:
+        wanted: Requests and the drafters to ask; each has a slot, which says how large a draft may be.
+        backends: The models.
+        vocab_size: Tokens of the target (V).
+        drafts: Takes the drafts, by request.
+        failed: Takes the requests whose own parts failed.
+    """
     asking: list[tuple[Active, str, Asking, Look]] = []
-    for item in active:
-        nodes = item.request.max_draft_nodes
-        if nodes < 2 or item.remaining < 2:
-            continue
+    for item, names in wanted:
+        assert item.slot is not None
         for name, session in item.drafters:
-            with _alone(item, failed):
-                proposal = session.propose(nodes - 1)
+            if name not in names:
+                continue
+            with alone(item, failed), _timed(item, name):
+                proposal = session.propose(item.slot.nodes - 1)
                 if isinstance(proposal, Draft):
                     drafts[item.request.id].append((name, proposal))
                 else:
                     _advance(item, name, proposal, None, asking, drafts)
     while asking:
+        started = time.perf_counter()
         answers = _look([(item, look) for item, _, _, look in asking], backends, vocab_size)
+        share = (time.perf_counter() - started) / len(asking)
         waiting, asking = asking, []
         for (item, name, generator, _), answer in zip(waiting, answers, strict=True):
-            with _alone(item, failed):
+            with alone(item, failed), _timed(item, name, share):
                 _advance(item, name, generator, answer, asking, drafts)
-    trees = {}
-    for item in active:
-        with _alone(item, failed):
-            room: Room = {
-                "nodes": item.request.max_draft_nodes,
-                "max_depth": item.remaining - 1,
-                "vocab_size": vocab_size,
-                "end_tokens": item.request.end_tokens,
-            }
-            own = drafts[item.request.id]
-            if item.tests_draws and any(draft.drawn for _, draft in own):
-                tree = unpruned(_last_token(item), own, **room)
-            else:
-                tree = fuse(_last_token(item), own, **room)
-            trees[item.request.id] = guard(item, tree, vocab_size)
-    return {name: tree for name, tree in trees.items() if name not in failed}, failed
 
 
 @contextmanager
-def _alone(item: Active, failed: dict[str, Exception]) -> Iterator[None]:
+def _timed(item: Active, name: str, share: float = 0.0) -> Iterator[None]:
+    """Count the time as the drafter's, with its share of a pass before."""
+    started = time.perf_counter()
+    try:
+        yield
+    finally:
+        assert item.slot is not None
+        asked = item.slot.asked
+        asked[name] = asked.get(name, 0.0) + share + time.perf_counter() - started
+
+
+@contextmanager
+def alone(item: Active, failed: dict[str, Exception]) -> Iterator[None]:
     """A failure of a request's own parts is its own."""
     try:
         yield
@@ -122,10 +127,6 @@ def _check_look(item: Active, look: Look) -> None:
             raise ValueError(f"a drafter looks at token {token} under parent {parent}, which cannot be")
     if look.back and not 0 <= row.length(item.tokens) - 1 - look.back <= row.cached:
         raise ValueError(f"a drafter looks {look.back} tokens back, where view {look.view!r} is not cached")
-
-
-def _last_token(item: Active) -> int:
-    return item.tokens[-1] if item.tokens else item.rows[TARGET].prompt[-1]
 
 
 def _last_of(item: Active, row: Row) -> int:

@@ -169,7 +169,7 @@ class Trie:
 def _claim(score: float, above: float) -> float:
     """The probability of a node given its parent, from the scores of both paths."""
     share = score / above if above > 0 else 0.0
-    return min(1.0, max(0.0, share)) if share == share else 0.0  # what is not a number claims nothing
+    return min(1.0, max(0.0, share)) if not math.isnan(share) else 0.0  # what is not a number claims nothing
 
 
 def fuse(
