@@ -1,0 +1,196 @@
+"""RASD: a retrieved tree, pruned by a draft model's distribution and fused with the draft model's own tree."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field, field_validator
+
+from ragdecode.decoding.drafter import Draft, Drafter, DraftSession, Look, Verified
+from ragdecode.decoding.speculation.candidates import Candidates
+from ragdecode.decoding.speculation.growing import GrowingDrafter, GrowingSession
+from ragdecode.decoding.speculation.pruning import pruned
+from ragdecode.errors import InputError
+from ragdecode.spec.part import Drafter as DrafterPart
+from ragdecode.spec.part import Drafters, Part
+from ragdecode.spec.registry import register
+from ragdecode.spec.settings import Settings
+
+if TYPE_CHECKING:
+    import torch
+
+    from ragdecode.decoding.request import Request
+
+
+class RasdSettings(Settings):
+    """Settings of the fusion of retrieved and generated drafts."""
+
+    retrieve: Annotated[Drafters, Field(min_length=1)]
+    """Drafters that look for continuations: ``prompt_lookup``, ``datastore``, or others that need no model."""
+    generate: DrafterPart
+    """The drafter with a distribution: ``view``, ``draft_model`` or ``self``, with its settings."""
+    top_k: int = Field(default=10, ge=1)
+    """Retrieved first tokens that are not among so many of the generator's best are dropped, with what follows."""
+    floor: float = Field(default=0.01, ge=0.0, le=1.0)
+    """Retrieved paths that the generator finds less probable than this are dropped."""
+    long_match: int = Field(default=5, ge=1)
+    """Continuations of a match of so many tokens are not pruned: they are more reliable than a small model."""
+    retrieved: int = Field(default=16, ge=1, le=512)
+    """Most retrieved nodes."""
+    drafted: int = Field(default=24, ge=1, le=512)
+    """Most generated nodes."""
+    extend: bool = False
+    """Show the generator what was retrieved before it drafts: it judges every node and goes on from the leaves. Its
+    first look then holds up to ``retrieved`` tokens more."""
+
+    @field_validator("retrieve")
+    @classmethod
+    def _once(cls, parts: tuple[Part, ...]) -> tuple[Part, ...]:
+        names = [part.name for part in parts]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"the drafter '{name}' stands twice; remove one")
+        return parts
+
+
+@register("drafter", "rasd", RasdSettings)
+class Rasd(Drafter):
+    """Retrieved continuations, pruned by a draft model and fused with its tree, verified as one.
+
+    A RECONSTRUCTION of RASD (Quan et al., arXiv 2503.03434), whose text was not to be had beyond its abstract and a
+    figure's caption: that the retrieved tree is pruned by the draft model's distribution and the trees are fused by
+    longest prefix is the paper's; the tests that prune, the exemption of long matches and all sizes are not.
+    Retrieval is that of REST (arXiv 2311.08252), the draft model's tree that of EAGLE-2 and OPT-Tree. Costs the
+    generator's passes; changes speed only.
+    """
+
+    def __init__(self, settings: RasdSettings) -> None:
+        super().__init__(settings)
+        self.generator: Drafter = settings.generate.build()
+        if not isinstance(self.generator, GrowingDrafter):
+            raise InputError(
+                f"'{settings.generate.name}' has no distribution to prune by",
+                hint="generate with 'view', 'draft_model' or 'self', and put this one under 'retrieve'",
+            )
+        self.retrievers: list[Drafter] = [part.build() for part in settings.retrieve]
+        inner = [*self.retrievers, self.generator]
+        self.views = _union(part.views for part in inner)
+        self.resources = _union(part.resources for part in inner)
+        self.translates = _union(part.translates for part in inner)
+        self.declares: Mapping[str, Any] = {name: view for part in inner for name, view in part.declares.items()}
+        seen = settings.retrieved if settings.extend else 0
+        self.look_nodes = max(self.generator.look_nodes + seen, *(part.look_nodes for part in self.retrievers))
+
+    def start(self, request: Request) -> DraftSession:
+        """Begin all inner drafters."""
+        assert isinstance(self.generator, GrowingDrafter)
+        retrievers = [(part.part_name, part.start(request)) for part in self.retrievers]
+        return _Session(self.settings, retrievers, self.generator.part_name, self.generator.start(request))
+
+
+class _Session(DraftSession):
+    """The sessions of the inner drafters."""
+
+    def __init__(
+        self,
+        settings: RasdSettings,
+        retrievers: Sequence[tuple[str, DraftSession]],
+        name: str,
+        generator: GrowingSession,
+    ) -> None:
+        self._settings = settings
+        self._retrievers = retrievers
+        self._name = name
+        self._generator = generator
+
+    def propose(self, nodes: int) -> Generator[Look, torch.Tensor, Draft]:
+        """Retrieve, generate, prune what was retrieved; both trees in one draft, equal paths to be merged."""
+        settings = self._settings
+        found: list[tuple[str, Draft]] = []
+        for name, session in self._retrievers:
+            proposal = session.propose(settings.retrieved)
+            draft = proposal if isinstance(proposal, Draft) else (yield from proposal)
+            found.append((name, draft))
+        base = _shown(found, settings.retrieved) if settings.extend else None
+        own = yield from self._generator.grow(min(nodes, settings.drafted), base)
+        kept = [(name, self._prune(draft)) for name, draft in found]
+        return _joined([*_best(kept, settings.retrieved), (self._name, own)])
+
+    def _prune(self, draft: Draft) -> Draft:
+        settings, told = self._settings, self._generator.judge(draft)
+        return pruned(draft, told, top_k=settings.top_k, floor=settings.floor, long_match=settings.long_match)
+
+    def observe(self, verified: Verified) -> None:
+        """All of them learn what was accepted."""
+        for session in self._all():
+            session.observe(verified)
+
+    def rewind(self, length: int) -> None:
+        """All of them forget."""
+        for session in self._all():
+            session.rewind(length)
+
+    def retrieved(self, prompts: Mapping[str, Sequence[int]]) -> None:
+        """All of them see the new evidence."""
+        for session in self._all():
+            session.retrieved(prompts)
+
+    def _all(self) -> list[DraftSession]:
+        return [*(session for _, session in self._retrievers), self._generator]
+
+
+def _shown(found: Sequence[tuple[str, Draft]], nodes: int) -> Draft:
+    """What was retrieved as one tree for the generator to look at, of no value until it has judged it."""
+    trie = Candidates()
+    for _, draft in found:
+        trie.take_in(draft)
+    draft = trie.draft(trie.best(nodes))
+    return replace(draft, scores=[0.0] * len(draft.tokens), sources=())
+
+
+def _best(drafts: Sequence[tuple[str, Draft]], nodes: int) -> list[tuple[str, Draft]]:
+    """Of all drafts together the ``nodes`` best paths by score, whoever proposes them."""
+    trie = Candidates()
+    numbers = [trie.take_in(draft) for _, draft in drafts]
+    best = set(trie.best(nodes))
+    return [
+        (name, _part(draft, [index for index, number in enumerate(places) if number in best]))
+        for (name, draft), places in zip(drafts, numbers, strict=True)
+    ]
+
+
+def _part(draft: Draft, kept: Sequence[int]) -> Draft:
+    """Some nodes of a draft, with the parent of each."""
+    place = {-1: -1, **{index: new for new, index in enumerate(kept)}}
+    return replace(
+        draft,
+        tokens=[draft.tokens[index] for index in kept],
+        parents=[place[draft.parents[index]] for index in kept],
+        scores=[draft.scores[index] for index in kept],
+        sources=[draft.sources[index] for index in kept] if draft.sources else (),
+        classes=[draft.classes[index] for index in kept] if draft.classes else (),
+    )
+
+
+def _joined(drafts: Sequence[tuple[str, Draft]]) -> Draft:
+    """All drafts side by side, each node under the name of its drafter; whoever fuses them merges equal paths."""
+    tokens: list[int] = []
+    parents: list[int] = []
+    scores: list[float] = []
+    sources: list[str] = []
+    classes: list[int] = []
+    for name, draft in drafts:
+        first = len(tokens)
+        tokens += draft.tokens
+        parents += [parent if parent < 0 else first + parent for parent in draft.parents]
+        scores += draft.scores
+        sources += draft.sources or [name] * len(draft.tokens)
+        classes += draft.classes or [0] * len(draft.tokens)
+    return Draft(tokens, parents, scores, sources=sources, classes=classes)
+
+
+def _union(names: Any) -> tuple[str, ...]:
+    """All names, each once, in order of first use."""
+    return tuple(dict.fromkeys(name for some in names for name in some))
