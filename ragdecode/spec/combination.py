@@ -15,7 +15,11 @@ from ragdecode.spec.part import Part
 from ragdecode.spec.pipeline import PipelineSpec
 from ragdecode.spec.report import Report
 from ragdecode.spec.validate import node_at
+from ragdecode.spec.verification import verification_problems
 from ragdecode.spec.view_plan import CLOSED_BOOK, TARGET, views_brought, views_read
+
+#: what drafters call the token datastore of the pipeline's index
+DATASTORE = "datastore"
 
 
 class Combination:
@@ -163,6 +167,8 @@ class Combination:
         for key in ("rule", "draft", "constraint", "monitor"):
             self._once(getattr(decode, key), (*path, key))
         self._reweighs(decode.rule, (*path, "rule"))
+        for place, message, hint in verification_problems(decode, path, self._built):
+            self._add(place, message, hint)
         used: set[str] = set()
         for key in ("rule", "monitor", "draft"):
             for position, part in enumerate(getattr(decode, key)):
