@@ -57,7 +57,10 @@ def _comments(facts: dict[str, Any]) -> list[str]:
         lines.append(
             f"  expand   a pass of these is for the candidates that {' and '.join(step['expanding'])} asks to see"
         )
-    if step["draft_views"]:
+    if step["looks"]:
+        at = f" at {', '.join(step['draft_views'])}" if step["draft_views"] else ""
+        lines.append(f"  draft    at most {_count(step['looks'], 'further pass', 'es')} for the drafters' looks{at}")
+    elif step["draft_views"]:
         lines.append(f"  draft    further passes for the drafter's looks at {', '.join(step['draft_views'])}")
     if asking := [stage["stage"] for stage in facts["retrieve"] if stage["uses_model"]]:
         lines.append(f"  search   passes of the pipeline's own model for {' and '.join(asking)}, before the first step")

@@ -168,6 +168,7 @@ class Drafter(ABC):
     Attributes:
         views: Views that it looks at; they are advanced even where no rule reads them.
         look_nodes: The most tokens that the draft of one `Look` holds; cache slots are reserved for them.
+        looks: The most looks that it takes in a step, each a pass of a view's model unless others share it.
         declares: Views of its own that need no declaration in YAML (``ViewSpec`` by name).
         skips_layers: Whether its looks leave out sub-layers, which only some backends can.
         resources: Names of what it reads besides the request, such as a datastore; see `Request.resources`.
@@ -180,6 +181,8 @@ class Drafter(ABC):
 
     views: Sequence[str] = ()
     look_nodes: int = 0
+    looks: int = 0
+    skips_layers: bool = False
     declares: Mapping[str, Any] = MappingProxyType({})
     resources: Sequence[str] = ()
     translates: Sequence[str] = ()

@@ -40,6 +40,7 @@ def explanation(loaded: LoadedPipeline) -> dict[str, Any]:
             "tokens": cost.tokens,
             "expanding": list(cost.expanding),
             "draft_views": list(cost.draft_views),
+            "looks": cost.looks,
             "prefill_tokens": spec.engine.prefill_tokens,
         },
         "spec": plain(spec),
@@ -62,7 +63,8 @@ def _view(loaded: LoadedPipeline, view: PlannedView) -> dict[str, Any]:
 
 def _passages(view: PlannedView) -> str:
     if view.declared is not None and view.declared.passages is not None:
-        return f"best {view.declared.passages.top_k}"
+        choice = view.declared.passages
+        return f"best {choice.top_k}" + (" by relevance" if choice.by == "relevance" else "")
     return "none" if view.name == CLOSED_BOOK else "all"
 
 

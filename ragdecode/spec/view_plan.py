@@ -88,6 +88,7 @@ class StepCost:
         tokens: New tokens that the passes feed together.
         expanding: Rules that ask to see candidate children of every node, in a pass of their own.
         draft_views: Views that only drafters look at; their looks are passes of their own.
+        looks: Looks that the drafters take together; each is at most one pass more, of one row.
     """
 
     passes: int
@@ -96,6 +97,7 @@ class StepCost:
     tokens: int
     expanding: tuple[str, ...]
     draft_views: tuple[str, ...]
+    looks: int = 0
 
 
 def step_cost(spec: PipelineSpec) -> StepCost:
@@ -112,6 +114,7 @@ def step_cost(spec: PipelineSpec) -> StepCost:
         tokens=nodes * (len(verified) + sum(1 + widths[name] for name in expanding)),
         expanding=expanding,
         draft_views=tuple(view.name for view in views if not view.verified),
+        looks=sum(getattr(part.build(), "looks", 0) for part in spec.decode.draft) if nodes > 1 else 0,
     )
 
 

@@ -38,7 +38,8 @@ def test_json_is_one_object_of_the_same_facts(run):
     facts = json.loads(run("plain", "--json").stdout)
     assert (facts["pipeline"], facts["headline"]) == ("plain", "decode[prompt_lookup]")
     assert facts["step"] == {
-        "passes": 1, "rows": 1, "nodes": 8, "tokens": 8, "expanding": [], "draft_views": [], "prefill_tokens": 512,
+        "passes": 1, "rows": 1, "nodes": 8, "tokens": 8, "expanding": [], "draft_views": [], "looks": 0,
+        "prefill_tokens": 512,
     }  # fmt: skip
     assert facts["spec"]["decode"]["sampling"]["temperature"] == 0
 

@@ -170,3 +170,29 @@ def test_an_index_that_nothing_searches_is_blamed_on_the_pipeline(app):
     app.write({"indexes/i.yaml": "description: mine\ncorpus: {path: .}\n"})
     with pytest.raises(SpecError, match=r"pipelines/p.yaml:2: index: nothing searches"):
         pipeline(app, more="index: i\n")
+
+
+@pytest.mark.parametrize(
+    ("draft", "looks"),
+    [
+        ("prompt_lookup", 0),
+        ("{view: {name: rag, depth: 5}}", 5),
+        ("{rasd: {retrieve: prompt_lookup, generate: {view: {name: rag, depth: 3}}}}", 3),
+        ("{rasd: {retrieve: prompt_lookup, generate: {view: {name: rag}}}}, max_draft_nodes: 1", 0),
+    ],
+)
+def test_the_looks_of_drafters_are_counted(app, draft, looks):
+    views = "views: {rag: {role: draft}}, " if "rag" in draft else ""
+    assert step_cost(pipeline(app, f"{{{views}draft: {draft}}}").spec).looks == looks
+
+
+def test_views_of_inner_drafters_count_as_used_and_are_checked(app):
+    fused = "draft: {rasd: {retrieve: prompt_lookup, generate: {view: {name: rag}}}}"
+    spec = pipeline(app, f"{{views: {{rag: {{role: draft}}}}, {fused}}}").spec
+    assert [(view.name, view.role, view.drafters) for view in planned_views(spec.decode)][1:] == [
+        ("rag", "draft", ("rasd",))
+    ]
+    with pytest.raises(SpecError, match=r"decode.draft.rasd: asks for the view 'rag', which is not declared"):
+        pipeline(app, f"{{{fused}}}")
+    with pytest.raises(SpecError, match=r"drafts from the view 'rag', whose role is 'rule'"):
+        pipeline(app, f"{{views: {{rag: {{role: rule}}}}, {fused}}}")

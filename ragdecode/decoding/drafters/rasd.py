@@ -21,6 +21,7 @@ from ragdecode.spec.settings import Settings
 if TYPE_CHECKING:
     import torch
 
+    from ragdecode.decoding.backend import Backend
     from ragdecode.decoding.request import Request
 
 
@@ -80,14 +81,30 @@ class Rasd(Drafter):
         self.resources = _union(part.resources for part in inner)
         self.translates = _union(part.translates for part in inner)
         self.declares: Mapping[str, Any] = {name: view for part in inner for name, view in part.declares.items()}
-        seen = settings.retrieved if settings.extend else 0
-        self.look_nodes = max(self.generator.look_nodes + seen, *(part.look_nodes for part in self.retrievers))
+        self.skips_layers = any(part.skips_layers for part in inner)
+        self.looks = sum(part.looks for part in inner)
+        self._reserve()
+
+    def meet(self, models: Mapping[str, Backend]) -> None:
+        """The inner drafters meet the models.
+
+        Raises:
+            InputError: One of them cannot draft from these models.
+        """
+        for part in (*self.retrievers, self.generator):
+            part.meet(models)
+        self._reserve()
 
     def start(self, request: Request) -> DraftSession:
         """Begin all inner drafters."""
         assert isinstance(self.generator, GrowingDrafter)
         retrievers = [(part.part_name, part.start(request)) for part in self.retrievers]
         return _Session(self.settings, retrievers, self.generator.part_name, self.generator.start(request))
+
+    def _reserve(self) -> None:
+        """Room for the largest look of any of them."""
+        seen = self.settings.retrieved if self.settings.extend else 0
+        self.look_nodes = max(self.generator.look_nodes + seen, *(part.look_nodes for part in self.retrievers))
 
 
 class _Session(DraftSession):

@@ -52,7 +52,6 @@ class ViewDrafter(GrowingDrafter):
     def __init__(self, settings: ViewDrafterSettings) -> None:
         super().__init__(settings)
         self.views = (settings.name,)
-        self.look_nodes = settings.look_nodes
 
     def start(self, request: Request) -> GrowingSession:
         """Begin with an empty answer."""

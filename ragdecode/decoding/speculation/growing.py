@@ -7,6 +7,7 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING
 
 from ragdecode.decoding.drafter import Draft, Drafter, DraftSession, Look
+from ragdecode.decoding.speculation.expansion import ExpansionSettings
 
 if TYPE_CHECKING:
     import torch
@@ -40,7 +41,12 @@ class GrowingSession(DraftSession):
 
 
 class GrowingDrafter(Drafter):
-    """A drafter whose sessions are `GrowingSession`."""
+    """A drafter whose sessions are `GrowingSession`; its settings are `ExpansionSettings`."""
+
+    def __init__(self, settings: ExpansionSettings) -> None:
+        super().__init__(settings)
+        self.look_nodes = settings.look_nodes
+        self.looks = settings.depth
 
     @abstractmethod
     def start(self, request: Request) -> GrowingSession:
