@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ragdecode.errors import InputError
 from ragdecode.models.progress import Progress, silent
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ragdecode.indexing.index import Index
     from ragdecode.indexing.models import IndexModels
     from ragdecode.indexing.store import Encoder
+    from ragdecode.indexing.tokens.datastore import TokenDatastore
     from ragdecode.retrieval.chain import Retrieval, RetrievalChain
     from ragdecode.retrieval.query import Query
     from ragdecode.retrieval.stage import Entailment, PairScorer
@@ -132,10 +133,33 @@ class PassageSource:
         with step, self._lock:
             return self._chain.run(queries)
 
+    def resources(self, names: Collection[str]) -> dict[str, Any]:
+        """What drafters read besides the request, by name; the index is opened for it if need be.
+
+        Raises:
+            InputError: The index has no token datastore, or one of another tokenizer than the model's.
+            RunError: It is damaged.
+        """
+        if unknown := set(names) - {"datastore"}:
+            raise InputError(f"a drafter asks for {', '.join(sorted(unknown))}; a pipeline has a datastore only")
+        if not names:
+            return {}
+        if "_datastore" not in self.__dict__:
+            with self._lock, self._models.loading():
+                _ = self._datastore
+        return {"datastore": self._datastore}
+
+    @cached_property
+    def _datastore(self) -> TokenDatastore:
+        if self._loaded.spec.index is None:
+            raise InputError("there is nothing to draft from: the pipeline has no index", hint="add 'index:'")
+        return self._index.datastore(self._models.tokenizer.fingerprint)
+
     def close(self) -> None:
         """Let go of index and encoders."""
         with self._lock:
-            self.__dict__.pop("_chain", None)
+            for name in ("_chain", "_index", "_datastore"):
+                self.__dict__.pop(name, None)
             self.__dict__.pop("_index_models", None)
             self._cross_encoder.cache_clear()
             self._entailment.cache_clear()
@@ -146,7 +170,7 @@ class PassageSource:
         from ragdecode.retrieval.stage import RetrievalContext
 
         context = RetrievalContext(
-            self._index() if self._loaded.spec.index else None,
+            self._index if self._loaded.spec.index else None,
             QueryLikelihood(self._models),
             self._cross_encoder,
             count_tokens=self._count_tokens,
@@ -164,13 +188,14 @@ class PassageSource:
         with self._models.loading():
             return self._index_models.encoder(model)
 
+    @cached_property
     def _index(self) -> Index:
         from ragdecode.indexing.build import build_index
         from ragdecode.indexing.index import open_index
         from ragdecode.indexing.location import index_path
 
         spec, path, models = self._loaded.spec.index, index_path(self._loaded), self._index_models
-        assert spec is not None, "a pipeline that retrieves has an index"
+        assert spec is not None, "a pipeline that retrieves or drafts from an index has one"
         if not self._build:
             return open_index(path, spec, encoders=models.encoder)
         report = build_index(
@@ -178,6 +203,7 @@ class PassageSource:
             path,
             token_offsets=models.token_offsets,
             tokenizer_fingerprint=models.tokenizer_fingerprint,
+            tokenizer=models.tokenizer,
             encoders=models.encoder,
             progress=self._progress,
             announce=_announce,

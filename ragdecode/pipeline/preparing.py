@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ragdecode.decoding.request import TARGET, Request, Sampling, View
 from ragdecode.errors import InputError
@@ -54,6 +54,7 @@ class Preparer:
         plans: Its views.
         target: The pipeline's own model: its tokenizer, which all views share, and its end tokens.
         windows: Longest row of each backend key, in tokens.
+        resources: Gives what drafters read besides the request, by name; asked with the first request.
     """
 
     def __init__(
@@ -63,8 +64,10 @@ class Preparer:
         plans: ViewPlans,
         target: CausalModel,
         windows: Mapping[str, int],
+        resources: Callable[[Collection[str]], Mapping[str, Any]] | None = None,
     ) -> None:
         self._spec = spec
+        self._resources = resources
         self._parts = parts
         self._plans = plans
         self._tokenizer = target.tokenizer
@@ -183,7 +186,13 @@ class Preparer:
             detokenize=tokenizer.decode,
             tokenize=partial(tokenizer.encode, special=False),
             alternatives=alternatives,
+            resources=self._read(parts),
         )
+
+    def _read(self, parts: DecodeParts) -> Mapping[str, Any]:
+        """What the drafters read besides the request."""
+        names = {name for drafter in parts.drafters for name in drafter.resources}
+        return self._resources(names) if names and self._resources else {}
 
     def _retrieve_more(
         self,

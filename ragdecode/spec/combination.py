@@ -56,7 +56,7 @@ class Combination:
             self._add(("model",), message, outermost=True)
         if spec.index is not None:
             self._index(spec.index, ("index",))
-            if not spec.retrieve:
+            if not spec.retrieve and DATASTORE not in self._resources(spec.decode):
                 hint = "add 'retrieve:', or leave the index out if passages come with the request"
                 message = "nothing searches the index: the pipeline has no 'retrieve'"
                 self._add(("index",), message, hint, outermost=True)
@@ -65,6 +65,25 @@ class Combination:
             message = f"there is nothing to search: the pipeline has no index, and '{needy}' needs one"
             self._add(("retrieve",), message, "add 'index:'")
         self._decode(spec.decode, ("decode",))
+        self._datastore(spec)
+
+    def _datastore(self, spec: PipelineSpec) -> None:
+        """A drafter that reads a token datastore needs an index that has one."""
+        for position, part in enumerate(spec.decode.draft):
+            if DATASTORE not in _asks(part) or (spec.index and any(one.name == "tokens" for one in spec.index.stores)):
+                continue
+            at: Path_ = ("decode", "draft", position, part.name)
+            if spec.index is None:
+                message, hint = "drafts from the index, and the pipeline has none", "add 'index:' with the store tokens"
+            else:
+                have = ", ".join(store.name for store in spec.index.stores) or "none"
+                message = f"drafts from the store 'tokens'; the index has {have}"
+                hint = "add 'tokens' to index.stores"
+            self._add(at, message, hint, outermost=True)
+
+    def _resources(self, decode: DecodeSpec) -> set[str]:
+        """What the drafters of a recipe read besides the request."""
+        return {name for part in decode.draft for name in _asks(part)}
 
     def _index(self, spec: IndexSpec, path: Path_) -> None:
         self._once(spec.stores, (*path, "stores"))
@@ -138,15 +157,23 @@ class Combination:
     def _stores(self, part: Part, built: Any, index: IndexSpec | None, path: Path_) -> None:
         if index is None:
             return
-        have = [store.name for store in index.stores]
+        have = [store.name for store in index.stores if _finds_passages(store.name)]
         for name in getattr(built, "stores", None) or ():
-            if name not in have:
+            if not _finds_passages(name):
+                message = f"searches the store '{name}', which finds no passages: it is for drafters"
+                hint = f"search {' or '.join(have)}" if have else "add one that does to index.stores: bm25, faiss"
+                self._add((*path, part.name), message, hint, outermost=True)
+            elif name not in have:
                 near = did_you_mean(name, have)
                 hint = near if near and near.startswith("did") else f"add '{name}' to index.stores"
                 message = f"searches the store '{name}'; the index has {', '.join(have) or 'none'}"
                 self._add((*path, part.name), message, hint, outermost=True)
             else:
                 self._ranking(part, name, getattr(built, "ranks_by", None), have, path)
+        if not have and getattr(built, "stores", ()) is None and index.stores:
+            only = ", ".join(store.name for store in index.stores)
+            message = f"searches the index, whose stores ({only}) find no passages"
+            self._add((*path, part.name), message, "add one that does to index.stores: bm25, faiss", outermost=True)
         check = getattr(built, "check_stores", None)
         if check is not None and have:
             try:
@@ -224,6 +251,20 @@ class Combination:
         if part.kind != "drafter" and role == "draft":
             message = f"reads the view '{name}', whose role is 'draft': such a view is not verified"
             self._add(at, message, "give the view the role 'both'")
+
+
+def _asks(part: Part) -> Sequence[str]:
+    """What a drafter reads besides the request; nothing if its settings do not go together."""
+    try:
+        return tuple(getattr(part.build(), "resources", ()))
+    except RagDecodeError:
+        return ()
+
+
+def _finds_passages(store: str) -> bool:
+    """Whether retrievers may search a store, as its class says."""
+    info = registry.find("store", store)
+    return info is None or getattr(info.cls, "finds_passages", True)
 
 
 def _ranks_by(store: str) -> str | None:
