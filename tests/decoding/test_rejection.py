@@ -17,6 +17,7 @@ from ragdecode.decoding.monitor import Rewind
 from ragdecode.decoding.noise import gumbel, uniform
 from ragdecode.decoding.request import Request, Sampling, View
 from ragdecode.decoding.rules.cad import Cad, CadSettings
+from ragdecode.decoding.speculation.governor import FixedTree
 from ragdecode.decoding.speculation.rejection import pick, published, without_replacement
 from ragdecode.decoding.tree import MODEL, Tree
 from ragdecode.errors import InputError
@@ -207,11 +208,12 @@ def stock():
     return tiny("llama", vocab_size=VOCAB, seed=3)
 
 
-def engine(batch: int = 200) -> Engine:
+def engine(batch: int = 200, **settings) -> Engine:
     return Engine(
         {"main": LlamaBackend(stock().config.to_dict(), stock().state_dict(), dtype=torch.float64)},
         max_batch=batch,
         prefill_tokens=1 << 20,
+        **settings,
     )
 
 
@@ -327,6 +329,24 @@ def test_neighbours_change_nothing():
     together = decode(engine(5), *requests)
     for item in requests:
         assert decode(engine(), item)[item.id].tokens == together[item.id].tokens
+
+
+class Moody(FixedTree):
+    """A governor that asks now and then, as one that measures time would."""
+
+    def __init__(self):
+        super().__init__()
+        self.rng = random.Random(3)
+
+    def ask(self, slots, *, paid):
+        return [names if self.rng.random() < 0.3 else [] for names in super().ask(slots, paid=paid)]
+
+
+def test_a_governor_has_no_say_where_draws_are_tested():
+    settings = {"drafters": [Drawing((2, 2))], "max_draft_nodes": 16, "verification": "rejection"}
+    requests = [asked(f"r{index}", 1.0, None, **settings) for index in range(8)]
+    fixed, governed = decode(engine(), *requests), decode(engine(governor=Moody()), *requests)
+    assert [fixed[item.id].tokens for item in requests] == [governed[item.id].tokens for item in requests]
 
 
 def test_without_temperature_it_is_greedy():

@@ -12,7 +12,7 @@ from ragdecode.decoding.guard import Guarded, guard
 from ragdecode.decoding.request import TARGET
 from ragdecode.decoding.speculation.asking import alone, ask
 from ragdecode.decoding.speculation.fusion import Room, Trie
-from ragdecode.decoding.speculation.governor import Governor, Slot
+from ragdecode.decoding.speculation.governor import Governor, Slot, candidates
 from ragdecode.decoding.speculation.unpruned import unpruned
 from ragdecode.decoding.tree import Tree
 
@@ -30,6 +30,8 @@ def draft_trees(
         for paid in (False, True):
             before = {name: len(found) for name, found in drafts.items()}
             names = governor.ask(slots, paid=paid)
+            # where draws are tested, what is drafted decides the token: the same seed must not depend on the clock
+            names = [candidates(slot, paid=paid) if slot.draws else own for slot, own in zip(slots, names, strict=True)]
             ask(list(zip(active, names, strict=True)), backends, vocab_size, drafts, failed)
             for item, slot in zip(active, slots, strict=True):
                 own = drafts[item.request.id]
@@ -84,7 +86,8 @@ def _merge(item: Active, slot: Slot, drafts: Sequence[tuple[str, Draft]], vocab_
         "end_tokens": item.request.end_tokens,
     }
     if slot.draws and any(draft.drawn for _, draft in drafts):
-        tree = unpruned(_last_token(item), drafts, **room)
+        chain = any(rule.verification for rule in item.rules)
+        tree = unpruned(_last_token(item), drafts, chain=chain, **room)
         slot.drawn = tree.size
         return tree
     if slot.trie is None:

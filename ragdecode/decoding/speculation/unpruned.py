@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from ragdecode.decoding.drafter import Draft
 from ragdecode.decoding.tree import MODEL, Tree
+from ragdecode.errors import InputError
 
 
 def unpruned(
@@ -16,6 +17,7 @@ def unpruned(
     max_depth: int,
     vocab_size: int,
     end_tokens: frozenset[int],
+    chain: bool = False,
 ) -> Tree:
     """The only draft as a tree, with siblings in the order of drawing.
 
@@ -23,6 +25,7 @@ def unpruned(
     ``max_depth``, and those that would follow an end token, where no walk arrives.
 
     Raises:
+        InputError: It has siblings, and ``chain`` says that the test knows one draw a node.
         ValueError: The draft is larger than the room, or its draws are not what a test can judge: the drafter's
             fault, for a tree that were cut to fit would break the law without a sign.
     """
@@ -44,6 +47,11 @@ def unpruned(
         parents.append(above)
         depths.append(depths[above] + 1)
         sources.append((name,))
+    if chain and any(len(known) > 1 for known in siblings.values()):
+        raise InputError(
+            f"the drafter {source} draws several tokens a node, and the published test of a rule judges one",
+            hint="let it draw a chain (branch: 1), or take another mode of the rule",
+        )
     if len(tokens) > nodes:
         raise ValueError(
             f"drafter {source} drew {len(tokens) - 1} tokens where there is room for {nodes - 1}; none of them may be "
