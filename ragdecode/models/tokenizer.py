@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ragdecode.errors import InputError, RunError
 from ragdecode.models.chat_template import Message, render_chat_template
+from ragdecode.models.token_bytes import TokenBytes
 
 if TYPE_CHECKING:
     import tokenizers
@@ -72,6 +73,11 @@ class Tokenizer:
         fast = self._read()
         fast.encode_special_tokens = True
         return fast
+
+    @cached_property
+    def codec(self) -> TokenBytes:
+        """The tokenizer as bytes, for a comparison with others."""
+        return TokenBytes(self._exact, self._special_ids)
 
     @property
     def fast(self) -> tokenizers.Tokenizer:

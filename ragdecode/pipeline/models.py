@@ -18,6 +18,7 @@ from ragdecode.spec.pipeline import EngineSpec
 
 if TYPE_CHECKING:
     from ragdecode.decoding.backend import Backend
+    from ragdecode.decoding.vocabulary.vocabulary import Vocabulary
     from ragdecode.models.causal import CausalModel
     from ragdecode.models.tokenizer import Tokenizer
 
@@ -67,7 +68,7 @@ class PipelineModels:
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """The tokenizer that all views share."""
+        """The tokenizer of the pipeline's model, which all views share but the foreign ones."""
         return self.main.tokenizer
 
     @property
@@ -104,8 +105,23 @@ class PipelineModels:
 
     @property
     def vocab_size(self) -> int:
-        """Tokens that every model knows (V without padding rows)."""
-        return min(model.vocab_size for model in self.causal.values())
+        """Tokens that every model knows (V without padding rows), the foreign ones left out."""
+        return min(model.vocab_size for key, model in self.causal.items() if key not in self.foreign)
+
+    @property
+    def foreign(self) -> dict[str, CausalModel]:
+        """Models by key that have another vocabulary than the pipeline's model; they only draft."""
+        own = self.tokenizer.fingerprint
+        return {key: model for key, model in self.causal.items() if model.tokenizer.fingerprint != own}
+
+    @property
+    def vocabularies(self) -> dict[str, Vocabulary]:
+        """Vocabularies by key, as bytes, if any model is foreign; else none.
+
+        Raises:
+            InputError: A tokenizer is of a kind that cannot be compared.
+        """
+        return cast("dict[str, Vocabulary]", self._opened("_vocabularies"))
 
     def _opened(self, name: str) -> Any:
         """A cached property; only its first reading counts as loading."""
@@ -117,7 +133,7 @@ class PipelineModels:
     def close(self) -> None:
         """Let go of weights and caches."""
         with self._lock:
-            for name in ("_engine", "_backends", "_causal"):
+            for name in ("_engine", "_backends", "_vocabularies", "_causal"):
                 self.__dict__.pop(name, None)
 
     @cached_property
@@ -135,14 +151,28 @@ class PipelineModels:
             for key, spec in self._plans.models.items()
         }
         own = opened[MAIN].tokenizer.fingerprint
-        for key, model in opened.items():
-            if model.tokenizer.fingerprint != own:
+        for view in self._plans.views:
+            if opened[view.model].tokenizer.fingerprint != own and not view.translates:
+                hint = "take a model of the same family, with the same tokenizer"
+                if view.follows:
+                    hint += f"; or let the drafter {view.name} match by strings or by intersection (match: auto)"
                 raise InputError(
-                    f"the model of the view {key!r} has another vocabulary than the pipeline's model: "
+                    f"the model of the view {view.name!r} has another vocabulary than the pipeline's model: "
                     "their tokens cannot be compared",
-                    hint="take a model of the same family, with the same tokenizer",
+                    hint=hint,
                 )
         return opened
+
+    @cached_property
+    def _vocabularies(self) -> dict[str, Vocabulary]:
+        from ragdecode.decoding.vocabulary.vocabulary import Vocabulary
+
+        foreign = self.foreign
+        compared = {MAIN: self.main, **foreign} if foreign else {}
+        return {
+            key: Vocabulary(model.tokenizer.codec, model.vocab_size if key in foreign else self.vocab_size)
+            for key, model in compared.items()
+        }
 
     @cached_property
     def _backends(self) -> dict[str, Backend]:
@@ -157,6 +187,7 @@ class PipelineModels:
             max_batch=self._spec.max_batch,
             prefill_tokens=self._spec.prefill_tokens,
             vocab_size=self.vocab_size,
+            foreign=self.foreign,
             prefix_bytes=self._spec.prefix_cache_mb << 20,
         )
         return SharedEngine(engine, self._spec.max_batch)

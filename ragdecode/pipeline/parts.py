@@ -63,6 +63,16 @@ class DecodeParts:
         return kept, tuple(f"{name} did not act: there are no passages to contrast" for name in dropped)
 
 
+    def with_views(self, known: Collection[str]) -> tuple[DecodeParts, tuple[str, ...]]:
+        """The parts without drafters that look at a view that is not ``known``, and notes of what was left out."""
+        drafters = [set(drafter.views) <= {TARGET, *known} for drafter in self.drafters]
+        dropped = [part.part_name for part, keep in zip(self.drafters, drafters, strict=True) if not keep]
+        kept = replace(self, drafters=_where(self.drafters, drafters)) if dropped else self
+        return kept, tuple(
+            f"drafter {name} did not act: its prompt does not fit its model's window" for name in dropped
+        )
+
+
 def _built(parts: Sequence[Part]) -> list[Any]:
     return [part.build() for part in parts]
 

@@ -337,9 +337,7 @@ class Pipeline:
     @cached_property
     def _preparer(self) -> Preparer:
         models = self._models
-        return Preparer(
-            self._spec.decode, self._parts, self._plans, models.main, models.windows, self._source.resources
-        )
+        return Preparer(self._spec.decode, self._parts, self._plans, models, models.windows, self._source.resources)
 
     def _evidence(self, questions: Sequence[Question]) -> list[Found]:
         """The passages of each question: its own, else what is found for it."""

@@ -20,7 +20,7 @@ from ragdecode.pipeline.window import Fitted, fit
 from ragdecode.spec.decode import DecodeSpec
 
 if TYPE_CHECKING:
-    from ragdecode.models.causal import CausalModel
+    from ragdecode.pipeline.models import PipelineModels
 
 #: Query to passages, best first.
 Retrieve = Callable[[str], Sequence[Passage]]
@@ -52,7 +52,7 @@ class Preparer:
         spec: The decoding stage.
         parts: Its parts, built.
         plans: Its views.
-        target: The pipeline's own model: its tokenizer, which all views share, and its end tokens.
+        models: The pipeline's models: tokenizers and end tokens.
         windows: Longest row of each backend key, in tokens.
         resources: Gives what drafters read besides the request, by name; asked with the first request.
     """
@@ -62,7 +62,7 @@ class Preparer:
         spec: DecodeSpec,
         parts: DecodeParts,
         plans: ViewPlans,
-        target: CausalModel,
+        models: PipelineModels,
         windows: Mapping[str, int],
         resources: Callable[[Collection[str]], Mapping[str, Any]] | None = None,
     ) -> None:
@@ -70,9 +70,11 @@ class Preparer:
         self._resources = resources
         self._parts = parts
         self._plans = plans
-        self._tokenizer = target.tokenizer
-        self._end_tokens = frozenset(target.end_tokens)
-        self._renderer = PromptRenderer(plans.views, target.tokenizer)
+        self._tokenizer = models.tokenizer
+        self._end_tokens = frozenset(models.main.end_tokens)
+        foreign = {key: model.tokenizer for key, model in models.foreign.items()}
+        self._renderer = PromptRenderer(plans.views, models.tokenizer, foreign)
+        self._vocabularies = models.vocabularies
         self._sampling = Sampling(**spec.sampling.model_dump())
         self._windows = {view.name: windows[view.model] for view in plans.views}
 
@@ -109,6 +111,8 @@ class Preparer:
         if not fitted.passages:
             parts, dropped = parts.without_evidence(self._plans.mute)
             told = (*told, "no passages: the answer rests on the model alone", *dropped)
+        parts, left_out = parts.with_views(fitted.prompts)
+        told = (*told, *left_out)
         views = select(self._plans.views, parts.needs)
         prompts = {view.name: fitted.prompts[view.name] for view in views}
         request = self._request(identity or question_key(question), parts, views, prompts, alternatives)
@@ -132,17 +136,48 @@ class Preparer:
             else:
                 prompts = {name: self._renderer.exact(text) for name, text in line.prompts.items()}
             views = select(self._plans.views, self._parts.needs)
-            self._check(prompts, views)
+            self._check(prompts, [view for view in views if not view.follows])
         except InputError as error:
             raise InputError(f"{line.place()}: {error.message}", hint=error.hint) from error
-        request = self._request(line.id, self._parts, views, prompts, alternatives)
-        return Prepared(request, prompts)
+        for view in views:
+            if view.follows and (own := self._followed(view, prompts[TARGET], line.messages)) is not None:
+                prompts[view.name] = own
+        parts, notes = self._parts.with_views(prompts)
+        views = select(self._plans.views, parts.needs)
+        request = self._request(line.id, parts, views, prompts, alternatives)
+        return Prepared(request, prompts, notes=notes)
 
     def _fit(self, question: str, passages: Sequence[Passage], history: Sequence[Turn]) -> Fitted:
-        views, room = self._plans.views, self._spec.max_new_tokens
-        limits = {name: window - room for name, window in self._windows.items()}
-        render = partial(self._renderer.render, views, question)
-        return fit(render, passages, history, limits, room)
+        """Prompts that fit. Views for drafts alone come second, for they must not change what the others show."""
+        room = self._spec.max_new_tokens
+        limits = {view.name: self._limit(view) for view in self._plans.views}
+        render = partial(self._renderer.render, [view for view in self._plans.views if view.role != "draft"], question)
+        fitted = fit(render, passages, history, limits, room)
+        prompts, notes = dict(fitted.prompts), list(fitted.notes)
+        for view in [view for view in self._plans.views if view.role == "draft"]:
+            if view.follows and not self._renderer.is_foreign(view):
+                if len(prompts[TARGET].ids) <= limits[view.name]:
+                    prompts[view.name] = prompts[TARGET]
+                continue
+            try:
+                own = fit(partial(self._renderer.render, [view], question), fitted.passages, history, limits, room)
+            except InputError:
+                continue
+            prompts |= own.prompts
+            notes += [f"view {view.name}, for drafts only: {note}" for note in own.notes]
+        return replace(fitted, prompts=prompts, notes=tuple(notes))
+
+    def _followed(self, view: ViewPlan, target: Prompt, turns: Sequence[Turn]) -> Prompt | None:
+        """The prompt of a drafter's own view beside an exact one; None if there is none that fits."""
+        try:
+            prompt = self._renderer.follow(view, target, turns)
+        except InputError:
+            return None
+        return prompt if 0 < len(prompt.ids) <= self._limit(view) else None
+
+    def _limit(self, view: ViewPlan) -> int:
+        """Longest prompt of a view, in tokens."""
+        return self._windows[view.name] - self._spec.max_new_tokens
 
     def _check(self, prompts: Mapping[str, Prompt], views: Sequence[ViewPlan]) -> None:
         """Refuse exact prompts that lack a view, are empty, or leave no room for the answer."""
@@ -183,6 +218,7 @@ class Preparer:
             max_draft_nodes=spec.max_draft_nodes,
             verification=spec.verification,
             max_rewinds=spec.max_rewinds,
+            vocabularies=self._vocabularies,
             detokenize=tokenizer.decode,
             tokenize=partial(tokenizer.encode, special=False),
             alternatives=alternatives,
@@ -207,7 +243,8 @@ class Preparer:
         passages = [replace(passage, rank=rank) for rank, passage in enumerate(known.values(), start=1)]
         fitted = self._fit(prepared.question, passages, history)
         prepared.passages = fitted.passages
-        prepared.prompts = {view.name: fitted.prompts[view.name] for view in views}
+        # a view for drafts that does not fit any more goes on with what it has
+        prepared.prompts = {view.name: fitted.prompts.get(view.name, prepared.prompts[view.name]) for view in views}
         prepared.notes = (*prepared.notes, f"retrieved again for {query!r}", *fitted.notes)
         return {name: prompt.ids for name, prompt in prepared.prompts.items()}
 

@@ -29,11 +29,27 @@ class Prompt:
 
 
 class PromptRenderer:
-    """Renders prompts under the pipeline's tokenizer, which all views share."""
+    """Renders prompts under the pipeline's tokenizer, which all views share, but for those of foreign models.
 
-    def __init__(self, views: Sequence[ViewPlan], tokenizer: Tokenizer) -> None:
+    Args:
+        views: The views.
+        tokenizer: The pipeline's.
+        foreign: Tokenizers of models with another vocabulary, by model key.
+    """
+
+    def __init__(
+        self, views: Sequence[ViewPlan], tokenizer: Tokenizer, foreign: Mapping[str, Tokenizer] | None = None
+    ) -> None:
         self._tokenizer = tokenizer
-        self._templates = {view.name: PromptTemplate(view.prompt, tokenizer.neutralise) for view in views}
+        self._foreign = foreign or {}
+        self._templates = {view.name: PromptTemplate(view.prompt, self._of(view).neutralise) for view in views}
+
+    def is_foreign(self, view: ViewPlan) -> bool:
+        """Whether a view is shown to a model with another vocabulary."""
+        return view.model in self._foreign
+
+    def _of(self, view: ViewPlan) -> Tokenizer:
+        return self._foreign.get(view.model, self._tokenizer)
 
     def render(
         self,
@@ -48,17 +64,36 @@ class PromptRenderer:
             InputError: A template fails.
         """
         return {
-            view.name: self.chat(
+            view.name: self._chat(
+                self._of(view),
                 self._templates[view.name].messages(question, list(passages)[: view.top_k], history),
                 view.prompt.answer_prefix,
             )
             for view in views
         }
 
+    def follow(self, view: ViewPlan, target: Prompt, turns: Sequence[Turn] = ()) -> Prompt:
+        """What a drafter's own view shows where a request brings the target's prompt, or a chat, as it is."""
+        if not self.is_foreign(view):
+            return target
+        tokenizer = self._of(view)
+        if not turns:
+            return Prompt(target.text, tokenizer.encode(target.text, special=True))
+        clean = tokenizer.neutralise
+        return self._chat(tokenizer, [{"role": turn.role, "content": clean(turn.content)} for turn in turns], "")
+
     def chat(self, messages: Sequence[Mapping[str, str]], answer_prefix: str = "") -> Prompt:
         """The prompt of a chat whose contents are already neutralised, open for the answer."""
-        text = self._tokenizer.render_chat([dict(message) for message in messages], add_generation_prompt=True)
-        return self.exact(text + answer_prefix)
+        return self._chat(self._tokenizer, messages, answer_prefix)
+
+    def _chat(self, tokenizer: Tokenizer, messages: Sequence[Mapping[str, str]], answer_prefix: str) -> Prompt:
+        if tokenizer.has_chat_template or tokenizer is self._tokenizer:
+            text = tokenizer.render_chat([dict(message) for message in messages], add_generation_prompt=True)
+        else:  # a draft model needs no template: it reads what it can
+            text = tokenizer.named_tokens.get("bos_token", "")
+            text += "".join(f"{message['content']}\n\n" for message in messages)
+        text += answer_prefix
+        return Prompt(text, tokenizer.encode(text, special=True))
 
     def turns(self, turns: Sequence[Turn]) -> Prompt:
         """The prompt of a chat as it is, its contents neutralised."""

@@ -10,7 +10,7 @@ from ragdecode.decoding.request import TARGET
 from ragdecode.spec.model import ModelSpec
 from ragdecode.spec.pipeline import PipelineSpec
 from ragdecode.spec.prompt import PromptSpec
-from ragdecode.spec.view_plan import CLOSED_BOOK, PlannedView, model_of, planned_views
+from ragdecode.spec.view_plan import CLOSED_BOOK, PlannedView, model_of, planned_views, views_brought
 
 #: Key of the pipeline's own model among the backends.
 MAIN = "main"
@@ -26,6 +26,8 @@ class ViewPlan:
         top_k: How many of the passages it shows, from the best; None shows those of the target.
         model: Key of its backend.
         role: Used by rules, by drafters, or by both.
+        follows: A drafter brings it: it shows what the target shows, also where a request gives exact prompts.
+        translates: Who reads it copes with a model of another vocabulary.
     """
 
     name: str
@@ -33,6 +35,8 @@ class ViewPlan:
     top_k: int | None = None
     model: str = MAIN
     role: Literal["rule", "draft", "both"] = "both"
+    follows: bool = False
+    translates: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,15 +53,17 @@ class ViewPlans:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Names of the views besides the target."""
-        return tuple(view.name for view in self.views if view.name != TARGET)
+        """Names of the views besides the target whose prompts a request has to bring, if it brings any."""
+        return tuple(view.name for view in self.views if view.name != TARGET and not view.follows)
 
     @property
     def mute(self) -> frozenset[str]:
         """Names of the views that differ from the target in their passages only."""
         target = self.views[0]
         return frozenset(
-            view.name for view in self.views[1:] if view.model == target.model and view.prompt == target.prompt
+            view.name
+            for view in self.views[1:]
+            if view.model == target.model and view.prompt == target.prompt and not view.follows
         )
 
 
@@ -65,11 +71,21 @@ def plan_views(spec: PipelineSpec) -> ViewPlans:
     """The target and the views that rules, monitors and drafters read."""
     models = {MAIN: spec.model}
     plans = []
+    brought = views_brought(spec.decode.draft)
+    translated = {name for part in spec.decode.draft for name in getattr(part.build(), "translates", ())}
     for view in planned_views(spec.decode):
         declared = view.declared
         prompt = spec.prompt if declared is None or declared.prompt is None else declared.prompt
         plans.append(
-            ViewPlan(view.name, prompt, _top_k(view), _key(models, view.name, model_of(spec, view)), view.role)
+            ViewPlan(
+                view.name,
+                prompt,
+                _top_k(view),
+                _key(models, view.name, model_of(spec, view)),
+                view.role,
+                follows=view.name in brought and view.name not in spec.decode.views,
+                translates=view.role == "draft" and view.name in translated,
+            )
         )
     return ViewPlans(tuple(plans), models)
 

@@ -233,7 +233,10 @@ class Combination:
         brought = views_brought([part])
         for name in asked:
             view = decode.views.get(name)
-            if name in brought and view is None:
+            if name in brought:
+                if view is not None:
+                    message = f"brings the view '{name}' itself; it cannot be declared"
+                    self._add((*at, part.name), message, f"give the view under 'views' another name than '{name}'")
                 continue
             if view is None and name != CLOSED_BOOK:
                 hint = did_you_mean(name, decode.views) if decode.views else None
