@@ -318,9 +318,9 @@ class Engine:
                 raise InputError(
                     f"the model {view.model!r} of view {name!r} has another vocabulary: no part that reads it translates"
                 )
-            backend = self._backends[view.model]
-            known = backend.vocab_size if foreign else self.vocab_size
-            check_prompt(name, view.prompt, request.max_new_tokens, backend.max_positions, known)
+            model = self._backends[view.model]
+            known = model.vocab_size if foreign else self.vocab_size
+            check_prompt(name, view.prompt, request.max_new_tokens, model.max_positions, known)
         models = {name: self._backends[request.views[name].model] for name in needed}
         for drafter in request.drafters if request.max_draft_nodes > 1 else ():
             drafter.meet(models)
