@@ -35,6 +35,10 @@ class ViewPassages(Settings):
 
     top_k: int = Field(default=4, ge=0)
     """The best k; 0 shows none."""
+    by: Literal["place", "relevance"] = "place"
+    """What the best are. ``place``: the first as the target shows them. ``relevance``: those with the best scores of
+    the retriever, or, where passages came with the request and have none, those that share most words with the
+    question (BM25); they are shown in the order in which the target shows them."""
 
 
 class ViewSpec(Settings):
