@@ -1,4 +1,4 @@
-"""Writes a text file whole or not at all."""
+"""Writes a file whole or not at all."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 from ragdecode.errors import InputError, RunError
 
 
-def write_whole(target: Path, text: str | Iterable[str], *, replace: bool = True) -> bool:
+def write_whole(target: Path, text: str | bytes | Iterable[str], *, replace: bool = True) -> bool:
     """Write a file beside its place and move it there.
 
     Args:
         target: The file.
-        text: Its content, whole or in pieces.
+        text: Its content, whole or in pieces; bytes are written as they are.
         replace: Whether a file that is there is replaced.
 
     Returns:
@@ -46,7 +46,10 @@ def write_whole(target: Path, text: str | Iterable[str], *, replace: bool = True
     return True
 
 
-def _write(target: Path, text: str | Iterable[str]) -> None:
+def _write(target: Path, text: str | bytes | Iterable[str]) -> None:
+    if isinstance(text, bytes):
+        target.write_bytes(text)
+        return
     if isinstance(text, str):
         target.write_text(text, encoding="utf-8")
         return

@@ -185,6 +185,7 @@ def check_batch(pipeline: Pipeline, together: int) -> None:
 def _results(pipeline: Pipeline, requests: Iterable[DecodeRequest]) -> list[Result]:
     """The requests, decoded together; in their order."""
     prepared = [pipeline.prepare(request).request for request in requests]
+    pipeline.forget_prefixes()  # each run reads its prompts itself
     done: dict[str, Result] = {}
     with closing(pipeline.run(*prepared)) as events:
         for event in events:

@@ -325,6 +325,15 @@ class Pipeline:
         """
         return self._models.main
 
+    def model_of(self, view: str) -> CausalModel | None:
+        """The language model that a view runs on, such as that of a drafter; None if there is no such view.
+
+        Raises:
+            InputError: The model is not on this machine.
+        """
+        keys = [plan.model for plan in self._plans.views if plan.name == view]
+        return self._models.causal[keys[0]] if keys else None
+
     @property
     def tokenizer(self) -> Tokenizer:
         """The tokenizer of its model.
@@ -337,6 +346,7 @@ class Pipeline:
     @cached_property
     def _preparer(self) -> Preparer:
         models = self._models
+        self._parts.meet({view.name: models.backends[view.model] for view in self._plans.views})
         return Preparer(self._spec.decode, self._parts, self._plans, models, models.windows, self._source.resources)
 
     def _evidence(self, questions: Sequence[Question]) -> list[Found]:

@@ -8,6 +8,7 @@ from ragdecode.decoding.request import TARGET
 from ragdecode.evaluation.bench.agreement import Gap
 from ragdecode.evaluation.bench.own import OwnContender
 from ragdecode.evaluation.bench.stock import StockContender
+from ragdecode.evaluation.verification import undrafted_gap
 from ragdecode.pipeline.pipeline import Pipeline
 from ragdecode.pipeline.request import DecodeRequest
 
@@ -27,16 +28,10 @@ def stock_gap(stock: StockContender, pipeline: Pipeline, request: DecodeRequest)
 
 
 def composed_gap(undrafted: OwnContender, request: DecodeRequest) -> Gap:
-    """By the composed log-probabilities of the undrafted run, its two best tokens at that place."""
+    """By the scores of the undrafted run at that place, with everything that acts on them."""
 
     def gap(common: Sequence[int], mine: int | None, theirs: int | None) -> float | None:
-        records = undrafted.result(request, alternatives=2).records
-        if len(common) >= len(records):  # it ended here, and no record tells by how much
-            return None
-        scores = {item.token: item.logprob for item in records[len(common)].alternatives}
-        if theirs not in scores or (mine is not None and mine not in scores):
-            return None
-        return max(scores.values()) - min(scores.values())
+        return undrafted_gap(undrafted.pipeline, request, common, mine, theirs)
 
     return gap
 
@@ -45,4 +40,5 @@ def is_plain(pipeline: Pipeline, request: DecodeRequest) -> bool:
     """Whether the pipeline takes the target view as it is, so that plain greedy decoding writes the same."""
     asked = pipeline.prepare(request).request
     acts = (asked.rules, asked.constraints, asked.monitors)
-    return not any(acts) and asked.sampling.repetition_penalty == 1.0 and TARGET in asked.views
+    plain = asked.sampling.temperature == 0 and asked.sampling.repetition_penalty == 1.0
+    return not any(acts) and plain and TARGET in asked.views
