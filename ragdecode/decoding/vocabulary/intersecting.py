@@ -48,7 +48,7 @@ class IntersectingSession(GrowingSession):
             look = next(growing)
             while True:
                 asked = replace(look.draft, tokens=self._shared.to_draft(look.draft.tokens))
-                log_probs = yield replace(look, draft=asked)
+                log_probs = yield replace(look, draft=asked, answer=answer)
                 look = growing.send(self._shared.restrict(log_probs, self._vocab_size))
         except StopIteration as done:
             grown: Draft = done.value
