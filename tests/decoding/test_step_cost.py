@@ -113,9 +113,15 @@ def test_between_sizes_it_is_linear_and_models_run_one_after_another():
 
 @pytest.mark.parametrize(
     "wrong",
-    [((2, 4), (1, 2), (0, 0)), ((1, 2), (2, 1), (0, 0)), ((1,), (float("nan"),), (0,)), ((1,), (0.0,), (0,)), ((), (), ()),
-     ((1, 2), (1, 2), (0,))],
-)  # fmt: skip
+    [
+        ((2, 4), (1, 2), (0, 0)),
+        ((1, 2), (2, 1), (0, 0)),
+        ((1,), (float("nan"),), (0,)),
+        ((1,), (0.0,), (0,)),
+        ((), (), ()),
+        ((1, 2), (1, 2), (0,)),
+    ],
+)
 def test_what_is_no_table_is_refused(wrong):
     with pytest.raises(ValueError, match=r"step|table"):
         StepCost(*wrong)

@@ -124,11 +124,15 @@ class FixedTree(Governor):
 
 
 def credit_of(slot: Slot, kept: Iterable[int]) -> dict[str, float]:
-    """What each source of the kept nodes may expect of them: tokens, shared where several proposed one."""
+    """What each source of the kept nodes may expect of them: tokens, shared where several proposed one.
+
+    Those that look at views are asked on top of the others, so that they get nothing for what others found too.
+    """
     gains: dict[str, float] = {}
     if slot.trie is not None:
         for node in kept:
             names = slot.trie.sources[node]
+            names = tuple(name for name in names if slot.drafters.get(name) is None) or names
             for name in names:
                 gains[name] = gains.get(name, 0.0) + slot.trie.scores[node] / len(names)
     return gains

@@ -124,7 +124,7 @@ class CostedGovernor(Governor):
     def settle(self, slots: Sequence[Slot]) -> None:
         """Book the step, then learn from it. A request whose own parts failed is left out."""
         slots = [slot for slot in slots if slot.told]
-        if not slots:
+        if not any(slot.nodes > 1 for slot in slots):
             return
         plain = self.plain(slots)
         share = plain / len(slots)

@@ -35,7 +35,7 @@ class Record:
 
     def add(self, gain: float, seconds: float) -> None:
         """One more ask."""
-        self.asks = min(self.asks + 1, 32.0)
+        self.asks = min(self.asks + 1, 16.0)
         self.gain += (gain - self.gain) / self.asks
         self.seconds = seconds if self.seconds is None else self.seconds + (seconds - self.seconds) / self.asks
 

@@ -41,7 +41,8 @@ def draft_trees(
                         if tree is not None:
                             ready[item.request.id] = tree
     going = [slot for item, slot in zip(active, slots, strict=True) if item.request.id not in failed]
-    governor.choose(going)
+    if any(slot.nodes > 1 for slot in going):
+        governor.choose(going)
     trees = {}
     for item, slot in zip(active, slots, strict=True):
         with alone(item, failed):
