@@ -301,8 +301,7 @@ class Engine:
             raise InputError("alternatives and max_rewinds must not be negative")
         check_rules(request)
         check_verification(request)
-        needed = _needed_views(request)
-        for name, verified in needed.items():
+        for name, verified in _needed_views(request).items():
             view = request.views.get(name)
             if view is None:
                 raise InputError(
@@ -321,8 +320,8 @@ class Engine:
             model = self._backends[view.model]
             known = model.vocab_size if foreign else self.vocab_size
             check_prompt(name, view.prompt, request.max_new_tokens, model.max_positions, known)
-        models = {name: self._backends[request.views[name].model] for name in needed}
-        for drafter in request.drafters if request.max_draft_nodes > 1 else ():
+        models = {name: backend for name, view in request.views.items() if (backend := self._backends.get(view.model))}
+        for drafter in request.drafters:
             drafter.meet(models)
 
 

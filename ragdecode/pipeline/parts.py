@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ragdecode.decoding.constraint import Constraint
 from ragdecode.decoding.drafter import Drafter
@@ -13,6 +13,9 @@ from ragdecode.decoding.request import TARGET
 from ragdecode.decoding.rule import Rule
 from ragdecode.spec.decode import DecodeSpec
 from ragdecode.spec.part import Part
+
+if TYPE_CHECKING:
+    from ragdecode.decoding.backend import Backend
 
 T = TypeVar("T")
 
@@ -48,6 +51,15 @@ class DecodeParts:
         asked += [view for monitor in self.monitors for view in monitor.views]
         return tuple(dict.fromkeys(view for view in asked if view != TARGET))
 
+    def meet(self, models: Mapping[str, Backend]) -> None:
+        """Show the drafters the model of each view.
+
+        Raises:
+            InputError: One cannot draft from these models.
+        """
+        for drafter in self.drafters:
+            drafter.meet(models)
+
     def without_evidence(self, mute: Collection[str]) -> tuple[DecodeParts, tuple[str, ...]]:
         """The parts for a request that has no passages, and notes of what was dropped.
 
@@ -61,7 +73,6 @@ class DecodeParts:
         dropped = [f"rule {part.part_name}" for part, keep in zip(self.rules, rules, strict=True) if not keep]
         dropped += [f"drafter {part.part_name}" for part, keep in zip(self.drafters, drafters, strict=True) if not keep]
         return kept, tuple(f"{name} did not act: there are no passages to contrast" for name in dropped)
-
 
     def with_views(self, known: Collection[str]) -> tuple[DecodeParts, tuple[str, ...]]:
         """The parts without drafters that look at a view that is not ``known``, and notes of what was left out."""

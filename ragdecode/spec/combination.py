@@ -65,6 +65,7 @@ class Combination:
             message = f"there is nothing to search: the pipeline has no index, and '{needy}' needs one"
             self._add(("retrieve",), message, "add 'index:'")
         self._decode(spec.decode, ("decode",))
+        self._layers(spec)
         self._datastore(spec)
 
     def _datastore(self, spec: PipelineSpec) -> None:
@@ -84,6 +85,15 @@ class Combination:
     def _resources(self, decode: DecodeSpec) -> set[str]:
         """What the drafters of a recipe read besides the request."""
         return {name for part in decode.draft for name in _asks(part)}
+
+    def _layers(self, spec: PipelineSpec) -> None:
+        """Leaving out layers takes a backend that can."""
+        for position, part in enumerate(spec.decode.draft if spec.engine.backend == "transformers" else ()):
+            at = ("decode", "draft", position)
+            if getattr(self._built(part, at), "skips_layers", False):
+                message = "skips layers of the model, which the transformers backend cannot do"
+                hint = "engine.backend: llama if the model is Llama-shaped, else another drafter"
+                self._add((*at, part.name), message, hint, outermost=True)
 
     def _index(self, spec: IndexSpec, path: Path_) -> None:
         self._once(spec.stores, (*path, "stores"))

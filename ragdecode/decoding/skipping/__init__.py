@@ -1,0 +1,1 @@
+"""Choosing which sub-layers of a model to leave out when it drafts for itself."""
