@@ -16,8 +16,10 @@ from ragdecode.decoding.speculation.fusion import fuse
 from ragdecode.decoding.speculation.pruning import pruned
 from ragdecode.errors import InputError
 from ragdecode.spec.settings import NoSettings
+from tests.decoding.codecs import random_vocabulary
 from tests.decoding.engines import TreeDrafter, backend, decode, prompt
 from tests.decoding.test_commit import Scripted
+from tests.decoding.test_draft_model import other_backend
 
 LONG = prompt(1, 40)
 CAD = [Cad(CadSettings(alpha=0.5))]
@@ -250,6 +252,50 @@ def test_batches_and_rewinds_change_nothing(temperature):
         plain = Request(item.id, item.views, rules=item.rules, monitors=[Scripted(back)], sampling=sampling,
                         max_new_tokens=item.max_new_tokens)  # fmt: skip
         assert together[item.id].tokens == run(plain).tokens
+
+
+class Wrong(Drafter):
+    """A retriever that is right about every other token."""
+
+    part_name = "fixed"
+
+    def __init__(self, answer):
+        super().__init__(NoSettings())
+        self.answer = answer
+
+    def start(self, request):
+        def propose(answer):
+            ahead = [t if i % 4 else (t + 1) % 83 for i, t in enumerate(self.answer)][len(answer) : len(answer) + 5]
+            return Draft.chain(ahead, 0.8)
+
+        return FixedSession(propose)
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS, ids=str)
+@pytest.mark.parametrize("extend", [False, True])
+@pytest.mark.parametrize("generate", ["draft_model", "other vocabulary", "self"])
+def test_every_drafter_with_a_distribution_generates(generate, extend, sampling):
+    plain = run(ask(sampling=sampling))
+    settings, small = {}, backend(seed=9)
+    if generate == "self":
+        inner = {"self": {"method": "fixed", "skip": [2], "gain": 0.0}}
+    else:
+        inner = {"draft_model": {"model": {"source": {"path": {"path": "nowhere"}}}, "gain": 0.0}}
+        settings["rag"], settings["name"] = [token % 83 for token in LONG], "draft_model"
+    if generate == "other vocabulary":
+        settings["vocabularies"] = {"main": random_vocabulary(97, 1), "small": random_vocabulary(83, 2)}
+        small = other_backend()
+    part = Rasd(RasdSettings(retrieve=["prompt_lookup"], generate=inner, extend=extend))
+    part.retrievers = [*part.retrievers, Wrong(plain.tokens)]
+    views = {"with_context": View(LONG)}
+    if "name" in settings:
+        views[settings.pop("name")] = View(settings.pop("rag"), model="small", role="draft")
+    item = Request("a", views, sampling=sampling, drafters=[part], max_new_tokens=24, max_draft_nodes=12, **settings)
+    foreign = ["small"] if generate == "other vocabulary" else []
+    result = decode(Engine({"main": backend(), "small": small}, foreign=foreign), item)["a"]
+    assert result.tokens == plain.tokens
+    assert {part.generator.part_name, "fixed"} <= set(result.stats.sources)
+    assert generate in (part.generator.part_name, "other vocabulary")
 
 
 def test_inner_drafters_say_what_they_need():

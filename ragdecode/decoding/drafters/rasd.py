@@ -132,6 +132,8 @@ class _Session(DraftSession):
             found.append((name, draft))
         base = _shown(found, settings.retrieved) if settings.extend else None
         own = yield from self._generator.grow(min(nodes, settings.drafted), base)
+        # what it was shown and finds impossible, or cannot judge, is not its draft
+        own = _part(own, [index for index, score in enumerate(own.scores) if score > 0])
         kept = [(name, self._prune(draft)) for name, draft in found]
         return _joined([*_best(kept, settings.retrieved), (self._name, own)])
 
