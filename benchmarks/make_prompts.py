@@ -1,16 +1,21 @@
-"""Make request lines for `ragdecode bench` and `ragdecode decode` from copies of Spec-Bench and NQ-Swap.
+"""Make request lines for `ragdecode bench`, `verify` and `decode` from copies of Spec-Bench and NQ-Swap.
 
-Usage: make_prompts.py DATA OUT [--pipeline NAME] [--max-tokens 1500] [--limit N]
+Usage: make_prompts.py DATA OUT [--pipeline NAME] [--max-tokens 1500] [--limit N] [--seed 0]
 
-DATA holds `specbench/data.jsonl` and `nq_swap/data.jsonl`. Written to OUT: `rag.jsonl` and `summarization.jsonl`
-(exact prompts under the model's chat template, cut to so many tokens at the end of the user's text) and
-`nq_swap.jsonl` (question and passages, with both answers, which `decode` ignores).
+DATA holds `specbench/data.jsonl` and `nq_swap/data.jsonl`. Written to OUT, all but the last in a seeded random order,
+so that the first lines of a file are a sample of it:
+
+    rag, summarization           chats whose answers copy, cut to so many tokens at the end of the evidence
+    rag_cad, summarization_cad   the same as exact prompts with and without the evidence, for rules that contrast
+    translation, writing         chats whose answers do not copy; the second from MT-Bench's open categories
+    nq_swap                      question and passages, with both answers, which `decode` ignores
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import random
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,7 +24,10 @@ from typing import Any
 from ragdecode import Pipeline
 from ragdecode.models.tokenizer import Tokenizer
 
-GROUPS = ("rag", "summarization")
+#: groups of Spec-Bench whose answers copy from the prompt
+COPYING = ("rag", "summarization")
+#: categories of its MT-Bench part that ask for free text
+OPEN = ("writing", "roleplay", "humanities", "stem")
 
 
 def rows(file: Path) -> list[dict[str, Any]]:
@@ -41,6 +49,25 @@ def cut(text: str, tokenizer: Tokenizer, limit: int) -> str:
     return tokenizer.decode(tokenizer.encode(body, special=False)[:room]).rstrip("\ufffd") + last
 
 
+def evidence(group: str, text: str) -> tuple[str, str]:
+    """A prompt of a copying group, and the same without its evidence: the question, or the bare instruction."""
+    if group == "rag":  # passages, and the question on the last line
+        return text, text.rpartition("\n")[2]
+    instruction, colon, _ = text.partition(":")
+    return text, instruction + colon
+
+
+def chat(row: dict[str, Any], text: str) -> dict[str, Any]:
+    """A request line that is a chat of one message."""
+    return {"id": row["id"], "messages": [{"role": "user", "content": text}]}
+
+
+def contrast(row: dict[str, Any], pair: tuple[str, str], tokenizer: Tokenizer) -> dict[str, Any]:
+    """A request line with exact prompts, with and without evidence."""
+    shown = [tokenizer.render_chat([{"role": "user", "content": tokenizer.neutralise(text)}]) for text in pair]
+    return {"id": row["id"], "prompts": dict(zip(("with_context", "without_context"), shown, strict=True))}
+
+
 def write(file: Path, lines: Iterable[dict[str, Any]]) -> None:
     """Write JSON lines and say so."""
     texts = [json.dumps(line, ensure_ascii=False) for line in lines]
@@ -56,6 +83,7 @@ def main() -> None:
     parser.add_argument("--pipeline", default="plain", help="whose model's tokens are counted")
     parser.add_argument("--max-tokens", type=int, default=1500)
     parser.add_argument("--limit", type=int, help="lines of each file")
+    parser.add_argument("--seed", type=int, default=0, help="of the order of lines")
     options = parser.parse_args()
     files = {name: options.data / name / "data.jsonl" for name in ("specbench", "nq_swap")}
     for file in files.values():
@@ -65,18 +93,17 @@ def main() -> None:
     with Pipeline.load(options.pipeline) as pipeline:
         tokenizer = pipeline.tokenizer
     prompts = rows(files["specbench"])
-    for group in GROUPS:
-        found = [row for row in prompts if row["group"] == group][: options.limit]
-        write(
-            options.out / f"{group}.jsonl",
-            (
-                {
-                    "id": row["id"],
-                    "messages": [{"role": "user", "content": cut(row["turns"][0], tokenizer, options.max_tokens)}],
-                }
-                for row in found
-            ),
-        )
+    random.Random(options.seed).shuffle(prompts)  # noqa: S311
+    groups = {name: [row for row in prompts if row["group"] == name] for name in (*COPYING, "translation")}
+    groups["writing"] = [row for row in prompts if row["category"] in OPEN]
+    for name, found in groups.items():
+        some = found[: options.limit]
+        cuts = [cut(row["turns"][0], tokenizer, options.max_tokens) for row in some]
+        write(options.out / f"{name}.jsonl", map(chat, some, cuts))
+        if name in COPYING:
+            pairs = [evidence(name, text) for text in cuts]
+            lines = (contrast(row, pair, tokenizer) for row, pair in zip(some, pairs, strict=True))
+            write(options.out / f"{name}_cad.jsonl", lines)
     write(
         options.out / "nq_swap.jsonl",
         (

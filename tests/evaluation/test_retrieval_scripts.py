@@ -100,3 +100,10 @@ def test_lines_of_a_broken_off_run_are_over_the_same_questions(script) -> None:
     assert {(row["question"], row["retriever"]) for row in kept} == {
         ("a", "hybrid"), ("b", "hybrid"), ("a", "bm25"), ("a", "closed book"), ("b", "gold only"),
     }  # fmt: skip
+
+
+def test_benchmark_prompts_come_with_and_without_their_evidence(script) -> None:
+    evidence = script("make_prompts").evidence
+    text = "A passage.\nAnother one: here.\nWhat is here?"
+    assert evidence("rag", text) == (text, "What is here?")
+    assert evidence("summarization", "Summarize: It was said: no.") == ("Summarize: It was said: no.", "Summarize:")
