@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from ragdecode.indexing.bm25.words import splitter
 from ragdecode.pipeline.passage import Passage
+from ragdecode.pipeline.relevance import most_relevant
 from ragdecode.pipeline.template import PromptTemplate
 from ragdecode.pipeline.turn import Turn
 from ragdecode.pipeline.views import ViewPlan
@@ -42,6 +45,7 @@ class PromptRenderer:
     ) -> None:
         self._tokenizer = tokenizer
         self._foreign = foreign or {}
+        self._words = lru_cache(maxsize=4096)(splitter("none"))
         self._templates = {view.name: PromptTemplate(view.prompt, self._of(view).neutralise) for view in views}
 
     def is_foreign(self, view: ViewPlan) -> bool:
@@ -66,7 +70,7 @@ class PromptRenderer:
         return {
             view.name: self._chat(
                 self._of(view),
-                self._templates[view.name].messages(question, list(passages)[: view.top_k], history),
+                self._templates[view.name].messages(question, self._shown(view, question, passages), history),
                 view.prompt.answer_prefix,
             )
             for view in views
@@ -81,6 +85,12 @@ class PromptRenderer:
             return Prompt(target.text, tokenizer.encode(target.text, special=True))
         clean = tokenizer.neutralise
         return self._chat(tokenizer, [{"role": turn.role, "content": clean(turn.content)} for turn in turns], "")
+
+    def _shown(self, view: ViewPlan, question: str, passages: Sequence[Passage]) -> list[Passage]:
+        """The passages that a view shows, in the order in which they are given."""
+        if view.top_k is None or view.by == "place":
+            return list(passages)[: view.top_k]
+        return most_relevant(question, passages, view.top_k, self._words)
 
     def chat(self, messages: Sequence[Mapping[str, str]], answer_prefix: str = "") -> Prompt:
         """The prompt of a chat whose contents are already neutralised, open for the answer."""

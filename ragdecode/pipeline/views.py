@@ -28,6 +28,7 @@ class ViewPlan:
         role: Used by rules, by drafters, or by both.
         follows: A drafter brings it: it shows what the target shows, also where a request gives exact prompts.
         translates: Who reads it copes with a model of another vocabulary.
+        by: Whether the best of the passages are the first, or the most relevant.
     """
 
     name: str
@@ -37,6 +38,7 @@ class ViewPlan:
     role: Literal["rule", "draft", "both"] = "both"
     follows: bool = False
     translates: bool = False
+    by: Literal["place", "relevance"] = "place"
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ def plan_views(spec: PipelineSpec) -> ViewPlans:
                 _top_k(view),
                 _key(models, view.name, model_of(spec, view)),
                 view.role,
+                by=_by(view),
                 follows=view.name in brought and view.name not in spec.decode.views,
                 translates=view.role == "draft" and view.name in translated,
             )
@@ -94,6 +97,12 @@ def _top_k(view: PlannedView) -> int | None:
     if view.declared is not None and view.declared.passages is not None:
         return view.declared.passages.top_k
     return 0 if view.name == CLOSED_BOOK else None
+
+
+def _by(view: PlannedView) -> Literal["place", "relevance"]:
+    if view.declared is not None and view.declared.passages is not None:
+        return view.declared.passages.by
+    return "place"
 
 
 def _key(models: dict[str, ModelSpec], view: str, model: ModelSpec) -> str:
