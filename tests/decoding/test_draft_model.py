@@ -7,6 +7,7 @@ import torch
 
 from ragdecode.decoding.backends.llama import LlamaBackend
 from ragdecode.decoding.drafters.draft_model import DraftModel, DraftModelSettings
+from ragdecode.decoding.drafters.rasd import Rasd, RasdSettings
 from ragdecode.decoding.engine import Engine
 from ragdecode.decoding.monitor import Monitor, MonitorSession, Rewind
 from ragdecode.decoding.request import Request, Sampling, View
@@ -90,6 +91,21 @@ def test_another_vocabulary_changes_speed_only(match, sampling, rules):
     for i in range(3):
         assert results[f"r{i}"].tokens == plain(f"r{i}", i, 6 + 3 * i, **settings).tokens
     assert sum(result.stats.drafted for result in results.values()) > 10
+
+
+@pytest.mark.parametrize("sampling", TEMPERATURES[:2], ids=["T0", "T0.7"])
+@pytest.mark.parametrize("match", ["tokens", "strings", "intersection"])
+def test_it_extends_and_prunes_what_was_retrieved(match, sampling):
+    """As the generator of RASD, which shows it drafts in the target's tokens, unknown ones among them."""
+    foreign = match != "tokens"
+    spec = {"draft_model": {"model": SPEC.model_dump(), "match": match}}
+    settings = {"sampling": sampling, "max_new_tokens": 24, "max_draft_nodes": 12}
+    joined = Rasd(RasdSettings.model_validate({"retrieve": ["prompt_lookup"], "generate": spec, "extend": True}))
+    item = drafted("a", 2, 30, [5, 6, 7], drafters=[joined], vocabularies=VOCABULARIES if foreign else {}, **settings)
+    small = other_backend() if foreign else backend(seed=9)
+    result = decode(Engine({"main": backend(), "small": small}, foreign=["small"] * foreign), item)["a"]
+    assert result.tokens == plain("a", 2, 30, **settings).tokens
+    assert set(result.stats.sources) == {"prompt_lookup", "draft_model"}
 
 
 def same_model(match: str, sampling: Sampling, **settings):

@@ -36,11 +36,13 @@ class IntersectingSession(GrowingSession):
         self._translation = translation
         self._vocab_size = vocab_size
         self._generated = 0
+        self._grown = False
 
     def grow(self, nodes: int, base: Draft | None = None) -> Generator[Look, torch.Tensor, Draft]:
         """Grow; nodes of a base that the draft model lacks are kept as they are, nothing is grown below them."""
         answer = self._translation.ids
-        if answer is None or not self._shared.size:
+        self._grown = answer is not None and self._shared.size > 0
+        if answer is None or not self._grown:
             return base or Draft()
         known = None if base is None else self._known(base)
         growing = self._expander.grow(nodes, self._generated, base=known, answer=answer)
@@ -61,6 +63,8 @@ class IntersectingSession(GrowingSession):
 
     def judge(self, draft: Draft) -> list[tuple[float, int] | None]:
         """As the expander does; what the draft model lacks, or what stands below it, cannot be judged."""
+        if not self._grown:
+            return [None] * len(draft.tokens)
         told = self._expander.judge(draft)
         return [verdict if token in self._shared else None for token, verdict in zip(draft.tokens, told, strict=True)]
 
