@@ -9,12 +9,15 @@ layers left out) extends `GrowingSession` of `ragdecode.decoding.speculation.gro
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from ragdecode.decoding.drafter import Draft, Look, Verified
 from ragdecode.decoding.speculation.candidates import ROOT, Candidates, class_of
+from ragdecode.decoding.speculation.drawing import Drawer, level_sizes
+from ragdecode.decoding.speculation.opinions import Opinions
 from ragdecode.spec.settings import Settings
 
 if TYPE_CHECKING:
@@ -68,18 +71,21 @@ class Expander:
         view: The view that is looked at.
         settings: Bounds.
         coupled: Whether the view's tokens are the target's, so that noise by token is shared and draws count.
+        light: Whether the looks are with the model's weights in lower precision.
     """
 
-    def __init__(self, request: Request, view: str, settings: ExpansionSettings, *, coupled: bool = True) -> None:
+    def __init__(
+        self, request: Request, view: str, settings: ExpansionSettings, *, coupled: bool = True, light: bool = False
+    ) -> None:
         self._request = request
         self._view = view
         self._settings = settings
         self._coupled = coupled
+        self._light = light
         self._epoch = 0
-        self._draws = 0
         self._answer: list[int] = []
-        self._tables: list[torch.Tensor] = []  # estimated acceptance of every token after the looked-at nodes [F, V]
-        self._looked: dict[tuple[int, ...], tuple[int, int]] = {}  # path -> table, row
+        self._opinions = Opinions()
+        self._drawer = Drawer(request, view)
 
     def grow(
         self,
@@ -101,13 +107,13 @@ class Expander:
                 alone: the draft is then the view's only.
             answer: The answer in the tokens of the view's own model, if that has another vocabulary.
         """
-        self._tables, self._looked = [], {}
+        self._opinions.clear()
         request, settings = self._request, self._settings
         room = request.max_new_tokens - generated - 1  # the bonus token takes the last place
         if nodes < 1 or room < 1:
             return Draft()
         if self._coupled and request.verification == "rejection" and request.sampling.temperature > 0:
-            return (yield from self._draw(nodes, room, generated, skip))
+            return (yield from self._draw(nodes, room, skip))
         found = Candidates()
         frontier = [ROOT] if base is None else sorted({ROOT, *found.take_in(base)})
         expected = 0.0
@@ -126,37 +132,8 @@ class Expander:
         return found.draft(best)
 
     def judge(self, draft: Draft) -> list[tuple[float, int] | None]:
-        """What the view made of a draft's nodes in the last ``grow``.
-
-        Returns:
-            For each node the estimated acceptance, given its parent, and its rank among all tokens there (0 is the
-            best); None where the parent was not looked at. Read from the device at once.
-        """
-        import torch
-
-        paths: list[tuple[int, ...]] = []
-        known: list[tuple[int, int, int, int]] = []  # node, table, row, token
-        for index, (token, parent) in enumerate(zip(draft.tokens, draft.parents, strict=True)):
-            above = () if parent < 0 else paths[parent]
-            paths.append((*above, token))
-            place = self._looked.get(above)
-            if place is not None and 0 <= token < self._tables[0].shape[-1]:
-                known.append((index, *place, token))
-        told: list[tuple[float, int] | None] = [None] * len(paths)
-        if not known:
-            return told
-        first, offsets = 0, []
-        for table in self._tables:
-            offsets.append(first)
-            first += table.shape[0]
-        stacked = torch.cat(self._tables)
-        rows = torch.tensor([offsets[table] + row for _, table, row, _ in known], device=stacked.device)
-        tokens = torch.tensor([token for *_, token in known], device=stacked.device)
-        values = stacked[rows, tokens]  # [M]
-        ranks = (stacked[rows] > values[:, None]).sum(dim=-1)  # [M]
-        for (index, *_), value, rank in zip(known, *torch.stack([values, ranks.to(values)]).tolist(), strict=True):
-            told[index] = value, int(rank)
-        return told
+        """What the view made of a draft's nodes in the last ``grow``: see `Opinions.judge`."""
+        return self._opinions.judge(draft)
 
     def observe(self, verified: Verified) -> None:
         """Note what was accepted; a repetition penalty needs it."""
@@ -175,7 +152,9 @@ class Expander:
 
         shown = found.with_ancestors(frontier)
         place = {node: row for row, node in enumerate([ROOT, *shown])}
-        log_q = (yield Look(self._view, found.draft(shown), skip, answer))[[place[node] for node in frontier]]
+        log_q = (yield Look(self._view, found.draft(shown), skip, answer, light=self._light))[
+            [place[node] for node in frontier]
+        ]
         sampling = self._request.sampling
         if sampling.repetition_penalty != 1 and self._coupled:
             seen = log_q.new_zeros(log_q.shape).bool()
@@ -191,9 +170,7 @@ class Expander:
         import torch
 
         acceptance = self._acceptance(found, frontier, log_q, generated)  # [F, V]
-        for row, node in enumerate(frontier):
-            self._looked[found.path(node)] = len(self._tables), row
-        self._tables.append(acceptance)
+        self._opinions.add([found.path(node) for node in frontier], acceptance)
         row_of = {node: row for row, node in enumerate(frontier)}
         # nodes of a base that stand below the frontier: their estimates are wanted besides the best children's
         given = [node for node in range(1, len(found.tokens)) if found.parents[node] in row_of]
@@ -237,55 +214,32 @@ class Expander:
         open_ = [
             node
             for node in best
-            if found.depths[node] < room and found.tokens[node] not in ends and found.path(node) not in self._looked
+            if found.depths[node] < room and found.tokens[node] not in ends and found.path(node) not in self._opinions
         ]
         open_ = sorted(open_, key=lambda node: -found.scores[node])[: self._settings.width]
         if open_ and found.scores[open_[0]] < self._settings.confidence:
             return []
         return open_
 
-    def _draw(
-        self, nodes: int, room: int, generated: int, skip: frozenset[int]
-    ) -> Generator[Look, torch.Tensor, Draft]:
-        """A tree of draws for rejection sampling; how many are drawn where is settled before each draw.
-
-        The draws' noise is used once and shared with nothing, so that they are independent of verification.
-        """
-        import torch
-
-        from ragdecode.decoding.noise import gumbel
-
-        request, settings = self._request, self._settings
-        found, drawn = Candidates(), {}
-        frontier, level = [ROOT], [ROOT]
-        stream = f"{request.id}\x00draws from {self._view}"
-        for size in _level_sizes(nodes, min(settings.depth, room)):
-            frontier = self._frontier(found, level, room) if level != [ROOT] else [ROOT]
-            frontier = frontier[:size]
+    def _draw(self, nodes: int, room: int, skip: frozenset[int]) -> Generator[Look, torch.Tensor, Draft]:
+        """A tree of draws; how many are drawn below which node is settled before they are drawn."""
+        settings = self._settings
+        found = Candidates()
+        drawn: dict[int, torch.Tensor] = {}
+        level = [ROOT]
+        for size in level_sizes(nodes, min(settings.depth, room)):
+            frontier = ([ROOT] if level == [ROOT] else self._frontier(found, level, room))[:size]
             if not frontier or sum(found.scores[node] for node in frontier) <= settings.gain:
                 break
             log_q = yield from self._look(found, frontier, skip, None)
-            self._tables.append(log_q.exp())
-            rows = range(self._draws, self._draws + len(frontier))
-            self._draws += len(frontier)
-            noise = gumbel(request.sampling.seed, stream, self._epoch, rows, log_q.shape[-1], log_q.device)
-            # the best under Gumbel noise, in order, are draws without replacement, in order (Gumbel top-k)
-            count = max(1, min(size // len(frontier), settings.branch, log_q.shape[-1]))
-            top = (log_q.to(noise.dtype) + noise).topk(count, dim=-1)
-            read = torch.stack([top.indices.to(top.values), top.values]).tolist()
+            self._opinions.add([found.path(node) for node in frontier], log_q.exp())
+            count = max(1, min(size // len(frontier), settings.branch))
             level = []
-            for row, (node, tokens, values) in enumerate(zip(frontier, *read, strict=True)):
-                self._looked[found.path(node)] = len(self._tables) - 1, row
+            for row, (node, tokens) in enumerate(
+                zip(frontier, self._drawer.draw(log_q, count, self._epoch), strict=True)
+            ):
                 drawn[node - 1] = log_q[row]
-                for rank, (token, value) in enumerate(zip(tokens, values, strict=True)):
-                    if value > float("-inf"):  # there may be fewer tokens than draws
-                        score = _DRAW * (1 - _DRAW) ** rank
-                        level.append(found.add(node, int(token), found.scores[node] * score, class_of(rank, score)))
-        draft = found.draft(range(1, len(found.tokens)))
-        return Draft(draft.tokens, draft.parents, draft.scores, classes=draft.classes, drawn=drawn)
-
-
-def _level_sizes(nodes: int, depth: int) -> list[int]:
-    """So many nodes at each level, the first ones getting what is left over."""
-    each, more = divmod(nodes, depth)
-    return [size for level in range(depth) if (size := each + (level < more))]
+                for rank, token in enumerate(tokens):
+                    score = _DRAW * (1 - _DRAW) ** rank
+                    level.append(found.add(node, token, found.scores[node] * score, class_of(rank, score)))
+        return replace(found.draft(range(1, len(found.tokens))), drawn=drawn)
