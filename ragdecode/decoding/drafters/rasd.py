@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, field_validator
 
 from ragdecode.decoding.drafter import Draft, Drafter, DraftSession, Look, Verified
-from ragdecode.decoding.speculation.candidates import Candidates
 from ragdecode.decoding.speculation.growing import GrowingDrafter, GrowingSession
+from ragdecode.decoding.speculation.joining import best_of, joined, merged, part_of
 from ragdecode.decoding.speculation.pruning import pruned
 from ragdecode.errors import InputError
 from ragdecode.spec.part import Drafter as DrafterPart
@@ -82,6 +81,7 @@ class Rasd(Drafter):
         self.translates = _union(part.translates for part in inner)
         self.declares: Mapping[str, Any] = {name: view for part in inner for name, view in part.declares.items()}
         self.skips_layers = any(part.skips_layers for part in inner)
+        self.light = any(part.light for part in inner)
         self.looks = sum(part.looks for part in inner)
         self._reserve()
 
@@ -130,12 +130,12 @@ class _Session(DraftSession):
             proposal = session.propose(settings.retrieved)
             draft = proposal if isinstance(proposal, Draft) else (yield from proposal)
             found.append((name, draft))
-        base = _shown(found, settings.retrieved) if settings.extend else None
+        base = merged(found, settings.retrieved) if settings.extend else None
         own = yield from self._generator.grow(min(nodes, settings.drafted), base)
         # what it was shown and finds impossible, or cannot judge, is not its draft
-        own = _part(own, [index for index, score in enumerate(own.scores) if score > 0])
+        own = part_of(own, [index for index, score in enumerate(own.scores) if score > 0])
         kept = [(name, self._prune(draft)) for name, draft in found]
-        return _joined([*_best(kept, settings.retrieved), (self._name, own)])
+        return joined([*best_of(kept, settings.retrieved), (self._name, own)])
 
     def _prune(self, draft: Draft) -> Draft:
         settings, told = self._settings, self._generator.judge(draft)
@@ -158,56 +158,6 @@ class _Session(DraftSession):
 
     def _all(self) -> list[DraftSession]:
         return [*(session for _, session in self._retrievers), self._generator]
-
-
-def _shown(found: Sequence[tuple[str, Draft]], nodes: int) -> Draft:
-    """What was retrieved as one tree for the generator to look at, of no value until it has judged it."""
-    trie = Candidates()
-    for _, draft in found:
-        trie.take_in(draft)
-    draft = trie.draft(trie.best(nodes))
-    return replace(draft, scores=[0.0] * len(draft.tokens), sources=())
-
-
-def _best(drafts: Sequence[tuple[str, Draft]], nodes: int) -> list[tuple[str, Draft]]:
-    """Of all drafts together the ``nodes`` best paths by score, whoever proposes them."""
-    trie = Candidates()
-    numbers = [trie.take_in(draft) for _, draft in drafts]
-    best = set(trie.best(nodes))
-    return [
-        (name, _part(draft, [index for index, number in enumerate(places) if number in best]))
-        for (name, draft), places in zip(drafts, numbers, strict=True)
-    ]
-
-
-def _part(draft: Draft, kept: Sequence[int]) -> Draft:
-    """Some nodes of a draft, with the parent of each."""
-    place = {-1: -1, **{index: new for new, index in enumerate(kept)}}
-    return replace(
-        draft,
-        tokens=[draft.tokens[index] for index in kept],
-        parents=[place[draft.parents[index]] for index in kept],
-        scores=[draft.scores[index] for index in kept],
-        sources=[draft.sources[index] for index in kept] if draft.sources else (),
-        classes=[draft.classes[index] for index in kept] if draft.classes else (),
-    )
-
-
-def _joined(drafts: Sequence[tuple[str, Draft]]) -> Draft:
-    """All drafts side by side, each node under the name of its drafter; whoever fuses them merges equal paths."""
-    tokens: list[int] = []
-    parents: list[int] = []
-    scores: list[float] = []
-    sources: list[str] = []
-    classes: list[int] = []
-    for name, draft in drafts:
-        first = len(tokens)
-        tokens += draft.tokens
-        parents += [parent if parent < 0 else first + parent for parent in draft.parents]
-        scores += draft.scores
-        sources += draft.sources or [name] * len(draft.tokens)
-        classes += draft.classes or [0] * len(draft.tokens)
-    return Draft(tokens, parents, scores, sources=sources, classes=classes)
 
 
 def _union(names: Any) -> tuple[str, ...]:
