@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 
@@ -187,3 +188,30 @@ def test_a_tokenizer_that_cannot_be_compared_is_refused(make, tmp_path):
 def test_wrong_settings_are_refused_before_anything_loads(make, decode, message):
     with pytest.raises(SpecError, match=message):
         make(decode)
+
+
+@pytest.fixture
+def cut(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
+    return importlib.import_module("layer_cut").cut
+
+
+def test_a_cut_copy_drafts(make, tiny_model, tmp_path, cut):
+    """All layers and tokens are the model itself; fewer are another model, fewer tokens another vocabulary."""
+    whole = cut(tiny_model, tmp_path / "whole", None, None)
+    assert whole["num_hidden_layers"] == 2
+    assert cut(tiny_model, tmp_path / "shallow", 1, None)["num_hidden_layers"] == 1
+    assert cut(tiny_model, tmp_path / "narrow", None, 280)["cut_from"]["tokens"] == 304
+    assert max(json.loads((tmp_path / "narrow" / "tokenizer.json").read_text())["model"]["vocab"].values()) == 279
+    expected = answers(make())
+    accepted = {}
+    for name in ("whole", "shallow", "narrow"):
+        pipeline = make({"draft": draft(tmp_path / name, width=1, branch=1, gain=0.0)})
+        assert answers(pipeline) == expected
+        stats = [pipeline.ask(question, passages=EVIDENCE).stats for question in QUESTIONS]
+        accepted[name] = sum(item.accepted for item in stats) / sum(item.drafted for item in stats)
+    assert accepted["whole"] == 1.0
+    assert accepted["shallow"] < 1.0
+    for wrong in ((3, None), (None, 305), (None, 2)):
+        with pytest.raises(InputError, match=r"layers and|cannot be cut"):
+            cut(tiny_model, tmp_path / "wrong", *wrong)
