@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from xml.etree import ElementTree
 
+import jsonschema
 import pytest
 import torch
 from click.testing import CliRunner
@@ -246,6 +247,17 @@ def test_command_prints_one_object_and_writes_it(command, tmp_path):
     assert found["contenders"]["ragdecode"]["nodes_per_step"] >= 1
     for ratio in found["ratios"].values():
         assert ratio.keys() >= SPEED
+
+
+def test_the_output_is_as_documented(command):
+    text = (Path(__file__).parents[2] / "docs" / "benchmarks.md").read_text()
+    schema = json.loads(text.partition("```json\n")[2].partition("```")[0])
+    result = command("--repeat", "2", "--batch", "2,1", "--json", against=",".join(OTHERS))
+    found = json.loads(result.stdout)
+    jsonschema.validate(found, schema)
+    assert found["run"]["batch"] == 2
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(found | {"contenders": {"ragdecode": {"steps": 1}}}, schema)
 
 
 def test_command_prints_tables(command):
