@@ -53,6 +53,13 @@ def _comments(facts: dict[str, Any]) -> list[str]:
         lines += ["names", *_table(("path", "name", "file"), names), ""]
     lines += ["views", *_table(("view", "prompt", "passages", "model", "used by"), views), ""]
     lines += ["cost", f"  step     {cost}"]
+    if step["automatic"]:
+        lines.append(f"  auto     draft: auto stands for {', '.join(step['automatic'])}")
+    if step["governor"] != "off":
+        lines.append(
+            f"  govern   {step['governor']}: trees of 1 to {step['nodes']} nodes, as they pay by step costs that are "
+            "measured once on this machine"
+        )
     if step["expanding"]:
         lines.append(
             f"  expand   a pass of these is for the candidates that {' and '.join(step['expanding'])} asks to see"

@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ragdecode.errors import InputError
 from ragdecode.models.progress import Progress, silent
+from ragdecode.pipeline.governing import measure_steps, open_governor
 from ragdecode.pipeline.memory import memory_errors
 from ragdecode.pipeline.shared_engine import SharedEngine
 from ragdecode.pipeline.views import MAIN, ViewPlans
+from ragdecode.spec.decode import DecodeSpec
 from ragdecode.spec.pipeline import EngineSpec
 
 if TYPE_CHECKING:
     from ragdecode.decoding.backend import Backend
+    from ragdecode.decoding.speculation.governor import Governor
     from ragdecode.decoding.vocabulary.vocabulary import Vocabulary
     from ragdecode.models.causal import CausalModel
     from ragdecode.models.tokenizer import Tokenizer
@@ -29,6 +32,7 @@ class PipelineModels:
     Args:
         plans: The views, which say what models there are.
         engine: How they run on this machine.
+        decode: What is drafted, and under which governor; nothing if left out.
         fetch: Fetch weights that are not on this machine.
         progress: Told what is done, if something is fetched.
 
@@ -37,9 +41,16 @@ class PipelineModels:
     """
 
     def __init__(
-        self, plans: ViewPlans, engine: EngineSpec, *, fetch: bool = False, progress: Progress = silent
+        self,
+        plans: ViewPlans,
+        engine: EngineSpec,
+        decode: DecodeSpec | None = None,
+        *,
+        fetch: bool = False,
+        progress: Progress = silent,
     ) -> None:
         self.seconds = 0.0
+        self._decode = decode
         self._plans = plans
         self._spec = engine
         self._fetch = fetch
@@ -184,6 +195,7 @@ class PipelineModels:
 
         engine = Engine(
             self._backends,
+            governor=self._governor(),
             max_batch=self._spec.max_batch,
             prefill_tokens=self._spec.prefill_tokens,
             vocab_size=self.vocab_size,
@@ -191,6 +203,17 @@ class PipelineModels:
             prefix_bytes=self._spec.prefix_cache_mb << 20,
         )
         return SharedEngine(engine, self._spec.max_batch)
+
+    def _governor(self) -> Governor | None:
+        """What decides how much is drafted; None where nothing is, or always the same."""
+        decode = self._decode
+        if decode is None or not decode.draft or decode.governor == "off" or decode.max_draft_nodes < 2:
+            return None
+        verified = [view.model for view in self._plans.views if view.role != "draft"]
+        nodes = decode.max_draft_nodes * len(verified)
+        keys = list(dict.fromkeys(verified))
+        costs = measure_steps(keys, self._backends, self._causal, self._spec, nodes, self._progress)
+        return open_governor(decode, costs)
 
 
 def open_backend(model: CausalModel, spec: EngineSpec) -> Backend:

@@ -75,8 +75,11 @@ class DecodeSpec(Settings):
     """Strings that end the answer; not part of it."""
     max_new_tokens: int = Field(default=96, ge=1, le=1_000_000)
     """Longest answer, in tokens."""
-    max_draft_nodes: int = Field(default=8, ge=1, le=512)
+    max_draft_nodes: int = Field(default=16, ge=1, le=512)
     """Largest draft tree a step verifies, its root included; 1 is no drafting."""
+    governor: Literal["throughput", "ucb", "off"] = "throughput"
+    """How much is drafted: ``throughput`` asks the drafters and feeds the nodes that pay by step costs measured once
+    on this machine, down to none; ``ucb`` learns it by trial; ``off`` always feeds the largest tree."""
     verification: Literal["noise", "rejection"] = "noise"
     """How drafts are verified when sampling: ``noise`` gives the same tokens as no draft, with any drafters;
     ``rejection`` gives the same distribution, with one drafter that draws."""

@@ -40,6 +40,8 @@ def explanation(loaded: LoadedPipeline) -> dict[str, Any]:
             "tokens": cost.tokens,
             "expanding": list(cost.expanding),
             "draft_views": list(cost.draft_views),
+            "governor": spec.decode.governor if cost.nodes > 1 else "off",
+            "automatic": list(loaded.automatic),
             "looks": cost.looks,
             "prefill_tokens": spec.engine.prefill_tokens,
         },

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -49,9 +49,14 @@ class LoadedDocument:
 
 @dataclass(frozen=True)
 class LoadedPipeline(LoadedDocument):
-    """A pipeline, validated and with every default filled in."""
+    """A pipeline, validated and with every default filled in.
+
+    Attributes:
+        automatic: The drafters that ``draft: auto`` stands for here; they are in the spec in its place.
+    """
 
     spec: PipelineSpec
+    automatic: tuple[str, ...] = ()
 
 
 def document_type(kind: str) -> Any:
@@ -88,7 +93,10 @@ def load_pipeline(target: str | Path, overrides: Sequence[str] = ()) -> LoadedPi
     Raises:
         SpecError: Everything that is wrong with it, each with file, line and path.
     """
-    return LoadedPipeline(**vars(_load("pipelines", target, overrides)))
+    from ragdecode.spec.automatic import automatic, expanded
+
+    loaded = LoadedPipeline(**vars(_load("pipelines", target, overrides)))
+    return replace(loaded, spec=expanded(loaded.spec), automatic=automatic(loaded.spec))
 
 
 def load_document(kind: str, target: str | Path, overrides: Sequence[str] = ()) -> LoadedDocument:

@@ -31,15 +31,15 @@ def test_comments_say_names_views_and_cost(run):
     assert comments[0] == "# docs-qa: hybrid % 8 >> rerank % 4 >> decode[cad + prompt_lookup]"
     assert any(line.split()[1:3] == ["model", "smollm2-135m"] and "(catalogue)" in line for line in comments)
     assert "#   without_context  grounded  none      smollm2-135m  cad" in comments
-    assert "#   step     at most 1 forward pass of 2 rows, 8 tree nodes each: 16 new tokens" in comments
+    assert "#   step     at most 1 forward pass of 2 rows, 16 tree nodes each: 32 new tokens" in comments
 
 
 def test_json_is_one_object_of_the_same_facts(run):
     facts = json.loads(run("plain", "--json").stdout)
     assert (facts["pipeline"], facts["headline"]) == ("plain", "decode[prompt_lookup]")
     assert facts["step"] == {
-        "passes": 1, "rows": 1, "nodes": 8, "tokens": 8, "expanding": [], "draft_views": [], "looks": 0,
-        "prefill_tokens": 512,
+        "passes": 1, "rows": 1, "nodes": 16, "tokens": 16, "expanding": [], "draft_views": [], "looks": 0,
+        "prefill_tokens": 512, "governor": "throughput", "automatic": [],
     }  # fmt: skip
     assert facts["spec"]["decode"]["sampling"]["temperature"] == 0
 

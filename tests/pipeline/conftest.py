@@ -26,7 +26,8 @@ def make(app: Path):
     opened: list[Pipeline] = []
 
     def build(decode: dict[str, Any] | None = None, **settings: Any) -> Pipeline:
-        decode = {"max_new_tokens": 8} | (decode or {})
+        # the fixed tree: what a governor drafts depends on this machine's timing, and measuring takes a moment
+        decode = {"max_new_tokens": 8, "governor": "off", "max_draft_nodes": 8} | (decode or {})
         file = tiny_app.write_pipeline(app, f"p{len(opened)}", decode=decode, **settings)
         opened.append(Pipeline.load(file))
         return opened[-1]

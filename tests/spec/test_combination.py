@@ -22,14 +22,14 @@ def pipeline(app, decode="", more=""):
     ("decode", "views", "passes", "rows", "nodes"),
     [
         ("", ["with_context/rule"], 1, 1, 1),
-        ("{draft: prompt_lookup}", ["with_context/rule"], 1, 1, 8),
+        ("{draft: prompt_lookup}", ["with_context/rule"], 1, 1, 16),
         ("{rule: cad}", ["with_context/rule", "without_context/rule"], 1, 2, 1),
         ("{rule: cad, monitor: {watches: {view: without_context}}}",
          ["with_context/rule", "without_context/rule"], 1, 2, 1),
         ("{rule: [cad, reads], views: {rag: {}}, draft: looks, max_draft_nodes: 5}",
          ["with_context/rule", "without_context/rule", "rag/both"], 1, 3, 5),
         ("{rule: cad, views: {rag: {role: draft}}, draft: looks}",
-         ["with_context/rule", "without_context/rule", "rag/draft"], 1, 2, 8),
+         ["with_context/rule", "without_context/rule", "rag/draft"], 1, 2, 16),
     ],
 )  # fmt: skip
 def test_views_and_costs(app, decode, views, passes, rows, nodes):
@@ -41,8 +41,8 @@ def test_views_and_costs(app, decode, views, passes, rows, nodes):
 
 def test_a_rule_that_expands_costs_a_pass_over_the_candidates_of_every_node(app):
     cost = step_cost(pipeline(app, "{rule: [cad, expands], draft: prompt_lookup}").spec)
-    assert (cost.passes, cost.rows, cost.nodes, cost.expanding) == (2, 3, 8, ("expands",))
-    assert cost.tokens == 2 * 8 + 8 * (1 + 3)
+    assert (cost.passes, cost.rows, cost.nodes, cost.expanding) == (2, 3, 16, ("expands",))
+    assert cost.tokens == 2 * 16 + 16 * (1 + 3)
 
 
 def test_a_view_on_another_model_is_another_pass(app):

@@ -1,0 +1,37 @@
+"""Auto: every drafter that needs no model of its own; the governor then asks those that pay."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+from ragdecode.decoding.drafter import Drafter, DraftSession
+from ragdecode.errors import InputError
+from ragdecode.spec.registry import register
+
+if TYPE_CHECKING:
+    from ragdecode.decoding.request import Request
+
+#: What it stands for, cheapest first. Lookahead is not among them, for its window costs nodes in every step, nor is
+#: what skips layers, for its looks are passes.
+MEMBERS = ("prompt_lookup", "recycling", "ngram", "datastore")
+#: Members that read a store of the index.
+STORES = {"datastore": "tokens"}
+
+
+@register("drafter", "auto")
+class Auto(Drafter):
+    """All drafters that need no further model: `draft: auto` is replaced by them when a pipeline is loaded."""
+
+    @staticmethod
+    def members(known: Collection[str], stores: Collection[str]) -> tuple[str, ...]:
+        """The drafters that it stands for, of those that are ``known``, over an index with these stores."""
+        return tuple(name for name in MEMBERS if name in known and STORES.get(name, "") in {"", *stores})
+
+    def start(self, request: Request) -> DraftSession:
+        """Never called: whoever builds a pipeline builds the members.
+
+        Raises:
+            InputError: It stands in a request of the bare engine.
+        """
+        raise InputError("'auto' stands for other drafters and drafts nothing itself", hint="name the drafters")

@@ -1,0 +1,34 @@
+"""``draft: auto`` and what it stands for in a pipeline."""
+
+from __future__ import annotations
+
+from ragdecode.spec import registry
+from ragdecode.spec.part import Part, PartKind
+from ragdecode.spec.pipeline import PipelineSpec
+
+#: The drafter that stands for others.
+AUTO = "auto"
+
+
+def automatic(spec: PipelineSpec) -> tuple[str, ...]:
+    """The drafters that ``auto`` brings; those that the pipeline names itself keep their own settings."""
+    named = {part.name for part in spec.decode.draft}
+    if AUTO not in named:
+        return ()
+    info = registry.find("drafter", AUTO)
+    assert info is not None
+    stores = [part.name for part in spec.index.stores] if spec.index is not None else []
+    members: tuple[str, ...] = info.cls.members(registry.parts("drafter"), stores)  # type: ignore[attr-defined]
+    return tuple(name for name in members if name not in named)
+
+
+def expanded(spec: PipelineSpec) -> PipelineSpec:
+    """The pipeline with the members in the place of ``auto``."""
+    kind = PartKind("drafter")
+    members = [kind.validate(name) for name in automatic(spec)]
+    draft: list[Part] = []
+    for part in spec.decode.draft:
+        draft += members if part.name == AUTO else [part]
+    if tuple(draft) == spec.decode.draft:
+        return spec
+    return spec.model_copy(update={"decode": spec.decode.model_copy(update={"draft": tuple(draft)})})
