@@ -31,6 +31,9 @@ class Segment:
         outputs: Indices of the new tokens whose logits are wanted.
         seen: How many of the row's tokens the new ones follow, if not all: they are run as if the row ended there,
             and what it holds beyond stays.
+        earlier: With ``seen``: parents of the tokens in the slots ``seen .. base - 1``, -1 for those that follow the
+            seen ones alone. New tokens may hang below them: ``parents`` then counts these first, and -1 still means
+            the seen tokens. For backends that say `Backend.grafts`.
     """
 
     row: int
@@ -40,6 +43,7 @@ class Segment:
     parents: Sequence[int] | None
     outputs: Sequence[int]
     seen: int | None = None
+    earlier: Sequence[int] = ()
 
     @property
     def start(self) -> int:
@@ -68,6 +72,8 @@ class Backend(Protocol):
         hidden_size: Size of a hidden state (H).
         max_positions: Longest row the model was made for.
         layers: Number of blocks whose parts a pass may leave out; 0 if it cannot.
+        grafts: Whether segments may hang below tokens that were fed before (`Segment.earlier`).
+        light: Whether it has a second copy of its weights in lower precision.
         device: Where tensors live.
         dtype: Dtype of the weights and of the cache.
     """
@@ -76,6 +82,8 @@ class Backend(Protocol):
     hidden_size: int
     max_positions: int
     layers: int
+    grafts: bool
+    light: bool
     device: torch.device
     dtype: torch.dtype
 
@@ -94,11 +102,17 @@ class Backend(Protocol):
         """Free a row."""
 
     def forward(
-        self, segments: Sequence[Segment], *, hidden: bool = False, skip: frozenset[int] = frozenset()
+        self,
+        segments: Sequence[Segment],
+        *,
+        hidden: bool = False,
+        skip: frozenset[int] = frozenset(),
+        light: bool = False,
     ) -> Output:
         """Run the model once over the new tokens of all segments (at most one segment a row).
 
         With ``skip``, sub-layers are left out: 2 l is the attention of layer l, 2 l + 1 its feed-forward part.
+        With ``light``, weights of lower precision are used, where the backend has them.
         """
 
     def save_prefix(self, row: int, length: int) -> Any:

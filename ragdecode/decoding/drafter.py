@@ -69,6 +69,7 @@ class Look:
         draft: What stands below the last accepted token.
         skip: Sub-layers that are left out, 2 l for the attention and 2 l + 1 for the feed-forward part of layer l.
             Such a look reads the row's cache and leaves it as it is.
+        light: The look is with the model's weights in lower precision. Such a look, too, leaves the row's cache.
         answer: The answer in the tokens of the view's own model, if that has another vocabulary.
         back: The draft stands below the token this many places before the last accepted one, as if nothing had
             followed that token yet. Such a look, too, leaves the row's cache as it is.
@@ -82,6 +83,8 @@ class Look:
     answer: Sequence[int] | None = None
     back: int = 0
     study: Callable[[Layers], torch.Tensor] | None = None
+    light: bool = False
+    needs_light: bool = True
 
 
 class Layers(Protocol):
@@ -171,6 +174,7 @@ class Drafter(ABC):
         looks: The most looks that it takes in a step, each a pass of a view's model unless others share it.
         declares: Views of its own that need no declaration in YAML (``ViewSpec`` by name).
         skips_layers: Whether its looks leave out sub-layers, which only some backends can.
+        light: Whether its looks are with weights of lower precision, of which some backends keep a copy.
         resources: Names of what it reads besides the request, such as a datastore; see `Request.resources`.
         translates: Views whose model may have another vocabulary than the target's; `Request.vocabularies` has both.
         draws: Whether it can draw its tokens from a distribution and tell it (`Draft.drawn`), which it does where
@@ -183,6 +187,7 @@ class Drafter(ABC):
     look_nodes: int = 0
     looks: int = 0
     skips_layers: bool = False
+    light: bool = False
     declares: Mapping[str, Any] = MappingProxyType({})
     resources: Sequence[str] = ()
     translates: Sequence[str] = ()

@@ -8,6 +8,7 @@ are torch's own but private, hence the start-up check.
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import torch
@@ -17,7 +18,7 @@ from ragdecode.errors import InputError
 
 log = logging.getLogger(__name__)
 
-LinearMode = Literal["auto", "packed", "plain"]
+LinearMode = Literal["auto", "packed", "plain", "int4"]
 _PACKABLE = (torch.float32, torch.bfloat16)
 
 
@@ -54,24 +55,66 @@ class PackedLinear:
         return result
 
 
-def choose(mode: LinearMode, device: torch.device, dtype: torch.dtype) -> type[PlainLinear] | type[PackedLinear]:
-    """The class of linear layer for a mode on this machine.
+class LinearMaker(Protocol):
+    """Makes a linear layer of a weight."""
+
+    def __call__(self, weight: torch.Tensor, bias: torch.Tensor | None, /) -> Linear:
+        """The layer of ``weight [out, in]`` and ``bias [out]``."""
+
+
+@dataclass(frozen=True)
+class LinearKind:
+    """What the linear layers of a model are made of.
+
+    Attributes:
+        block: Those inside the blocks.
+        head: The output table.
+    """
+
+    block: LinearMaker
+    head: LinearMaker
+
+
+PLAIN = LinearKind(PlainLinear, PlainLinear)
+PACKED = LinearKind(PackedLinear, PackedLinear)
+
+
+def choose(mode: LinearMode, device: torch.device, dtype: torch.dtype) -> LinearKind:
+    """The linear layers of a mode on this machine.
 
     Raises:
-        InputError: ``packed`` is demanded where it cannot work.
+        InputError: ``packed`` or ``int4`` is demanded where it cannot work.
     """
     if mode == "plain":
-        return PlainLinear
+        return PLAIN
+    if mode == "int4":
+        return low_bit(device)
     reason = _packing_fails(device, dtype)
     if reason is None:
-        return PackedLinear
+        return PACKED
     if mode == "packed":
         raise InputError(
             f"engine.linear: packed cannot be used here: {reason}",
             hint="use engine.linear: auto, which falls back to plain linear layers",
         )
     log.debug("linear layers are plain: %s", reason)
-    return PlainLinear
+    return PLAIN
+
+
+def low_bit(device: torch.device) -> LinearKind:
+    """Blocks in 4 bits, the output table in bfloat16: in 4 bits it would blur the logits themselves.
+
+    Raises:
+        InputError: It cannot work on this machine.
+    """
+    from ragdecode.decoding.backends.int4 import HalfLinear, Int4Linear, int4_fails
+
+    if reason := int4_fails(device):
+        raise InputError(
+            f"weights in 4 bits cannot be used here: {reason}",
+            hint="use engine.linear: auto, and leave the drafter 'quantized' out",
+        )
+    return LinearKind(Int4Linear, HalfLinear)
 
 
 def _packing_fails(device: torch.device, dtype: torch.dtype) -> str | None:

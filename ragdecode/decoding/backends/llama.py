@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional
 
 from ragdecode.decoding.backend import Output, Segment
-from ragdecode.decoding.backends.linear import LinearMode, choose
+from ragdecode.decoding.backends.linear import LinearMode, choose, low_bit
 from ragdecode.decoding.backends.llama_attention import Spans, attend, normalise_heads, rotate
 from ragdecode.decoding.backends.llama_shape import LlamaShape, unsupported
 from ragdecode.decoding.backends.llama_weights import LlamaWeights
@@ -33,10 +33,13 @@ class LlamaBackend:
         device: Where to run.
         dtype: Dtype of weights and cache.
         linear: How linear layers run; see `ragdecode.decoding.backends.linear`.
+        light: Keep a second copy of the linear layers in 4 bits, for passes that need not be exact.
 
     Raises:
         InputError: The model is not of a supported shape; the message says why.
     """
+
+    grafts = True
 
     def __init__(
         self,
@@ -46,6 +49,7 @@ class LlamaBackend:
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
         linear: LinearMode = "auto",
+        light: bool = False,
     ) -> None:
         reason = unsupported(config)
         if reason is not None:
@@ -58,7 +62,11 @@ class LlamaBackend:
         self.token_bytes = 2 * self.shape.layers * self.shape.kv_heads * self.shape.head_dim * dtype.itemsize
         self.device = torch.device(device)
         self.dtype = dtype
+        self.light = light
         self._weights = LlamaWeights(self.shape, weights, self.device, dtype, choose(linear, self.device, dtype))
+        self._light = self._weights
+        if light:
+            self._light = LlamaWeights(self.shape, weights, self.device, dtype, low_bit(self.device), self._weights)
         self._rows: dict[int, torch.Tensor] = {}
         self._next_row = 0
 
@@ -108,19 +116,24 @@ class LlamaBackend:
 
     @torch.inference_mode()
     def forward(
-        self, segments: Sequence[Segment], *, hidden: bool = False, skip: frozenset[int] = frozenset()
+        self,
+        segments: Sequence[Segment],
+        *,
+        hidden: bool = False,
+        skip: frozenset[int] = frozenset(),
+        light: bool = False,
     ) -> Output:
         """Run the model once over the new tokens of all segments; see `Backend.forward`."""
         spans = Spans(segments, self._rows, self.shape, self.device, self.dtype)
         ids = torch.tensor([token for segment in segments for token in segment.tokens], device=self.device)
-        weights = self._weights
+        weights = self._light if light else self._weights
         rotation = weights.rotations[spans.positions].unsqueeze(1)  # [T, 1, D / 2] complex
         x = weights.embedding[ids]  # [T, H]
         last = 2 * self.layers - 2
         for part in range(last):
             if part not in skip:
-                x = self._part(part, x, rotation, spans)
-        x = self._last(x, rotation, spans, skip)  # [M, H]
+                x = self._part(weights, part, x, rotation, spans)
+        x = self._last(weights, x, rotation, spans, skip)  # [M, H]
         states = functional.rms_norm(x, (self.hidden_size,), weights.final_norm, self.shape.norm_eps)
         return Output(weights.unembed(states), states if hidden else None)
 
@@ -135,22 +148,30 @@ class LlamaBackend:
         count = len(states)
         alternatives = Segment(row, base, [0] * count, [0] * count, [-1] * count, ())
         spans = Spans([alternatives], self._rows, self.shape, self.device, self.dtype)
-        return self._part(part, states, self._weights.rotations[spans.positions].unsqueeze(1), spans)
+        return self._part(self._weights, part, states, self._weights.rotations[spans.positions].unsqueeze(1), spans)
 
-    def _last(self, x: torch.Tensor, rotation: torch.Tensor, spans: Spans, skip: frozenset[int]) -> torch.Tensor:
+    def _last(
+        self, weights: LlamaWeights, x: torch.Tensor, rotation: torch.Tensor, spans: Spans, skip: frozenset[int]
+    ) -> torch.Tensor:
         """The last layer, of which only the wanted tokens' states are needed: ``x [T, H]`` to ``[M, H]``."""
         first = 2 * self.layers - 2
-        x = x[spans.outputs] if first in skip else self._part(first, x, rotation, spans, spans.outputs)
-        return x if first + 1 in skip or not len(x) else self._part(first + 1, x, rotation, spans)
+        x = x[spans.outputs] if first in skip else self._part(weights, first, x, rotation, spans, spans.outputs)
+        return x if first + 1 in skip or not len(x) else self._part(weights, first + 1, x, rotation, spans)
 
     def _part(
-        self, part: int, x: torch.Tensor, rotation: torch.Tensor, spans: Spans, wanted: torch.Tensor | None = None
+        self,
+        weights: LlamaWeights,
+        part: int,
+        x: torch.Tensor,
+        rotation: torch.Tensor,
+        spans: Spans,
+        wanted: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """One sub-layer: the residual stream ``x [T, H]`` before it to that after it.
 
         With ``wanted [M]``, attention is read out at those tokens only: the answer is ``[M, H]``.
         """
-        layer = self._weights.layers[part // 2]
+        layer = weights.layers[part // 2]
         if part % 2 == 0:
             normed = functional.rms_norm(x, (self.hidden_size,), layer.attention_norm, self.shape.norm_eps)
             heads = layer.qkv(normed).view(len(x), -1, self.shape.head_dim)  # [T, Q + 2 K, D]

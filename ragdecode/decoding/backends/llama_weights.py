@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ragdecode.decoding.backends.linear import Linear, PackedLinear, PlainLinear
+from ragdecode.decoding.backends.linear import Linear, LinearKind
 from ragdecode.decoding.backends.llama_shape import LlamaShape
 
 
@@ -28,6 +28,14 @@ class Layer:
 class LlamaWeights:
     """All weights of the model on a device, in a dtype.
 
+    Args:
+        shape: The model's numbers.
+        tensors: Its tensors by the names transformers gives them.
+        device: Where they go.
+        dtype: Their dtype there.
+        linear: What linear layers are made of.
+        shared: Weights of the same model, for a second copy in other linear layers: what is no linear layer is theirs.
+
     Attributes:
         embedding: ``[V, H]``.
         layers: The blocks.
@@ -42,7 +50,8 @@ class LlamaWeights:
         tensors: Mapping[str, torch.Tensor],
         device: torch.device,
         dtype: torch.dtype,
-        linear: type[PlainLinear] | type[PackedLinear],
+        linear: LinearKind,
+        shared: LlamaWeights | None = None,
     ) -> None:
         self._shape = shape
 
@@ -64,11 +73,11 @@ class LlamaWeights:
                         for item, weight in zip(biases, weights, strict=True)
                     ]
                 )
-            return linear(torch.cat(weights), bias)
+            return linear.block(torch.cat(weights), bias)
 
-        self.embedding = load("model.embed_tokens.weight")
+        self.embedding: torch.Tensor = shared.embedding if shared else load("model.embed_tokens.weight")
         self.final_norm = load("model.norm.weight")
-        self.unembed = linear(self.embedding if shape.tied else load("lm_head.weight"), None)
+        self.unembed = linear.head(self.embedding if shape.tied else load("lm_head.weight"), None)
         self.layers = []
         for index in range(shape.layers):
             block = f"model.layers.{index}"
@@ -89,7 +98,7 @@ class LlamaWeights:
                     down=project([f"{block}.mlp.down_proj"]),
                 )
             )
-        self.rotations = _rotations(shape, device, dtype)
+        self.rotations: torch.Tensor = shared.rotations if shared else _rotations(shape, device, dtype)
 
     def _interleave(self, tensor: torch.Tensor) -> torch.Tensor:
         """Reorder each head's rows so that the rotary pairs (i, i + D / 2) become neighbours."""

@@ -44,9 +44,13 @@ class TransformersBackend:
         device: Where tensors live.
         dtype: Dtype of the weights and of the cache.
         layers: 0: no parts of a model can be left out here.
+        grafts: False: no segment may hang below drafted tokens of an earlier pass.
+        light: False: there are no lighter weights.
     """
 
     layers = 0
+    grafts = False
+    light = False
 
     def __init__(self, model: PreTrainedModel) -> None:
         """Take a model and, unless its class is proved by our tests, check it against itself.
@@ -98,7 +102,12 @@ class TransformersBackend:
         self._arena.load(row, saved, length)
 
     def forward(
-        self, segments: Sequence[Segment], *, hidden: bool = False, skip: frozenset[int] = frozenset()
+        self,
+        segments: Sequence[Segment],
+        *,
+        hidden: bool = False,
+        skip: frozenset[int] = frozenset(),
+        light: bool = False,
     ) -> Output:
         """Run the model once over the new tokens of all segments (at most one segment a row).
 
@@ -109,8 +118,8 @@ class TransformersBackend:
             RunError: Memory ran out.
             ValueError: A segment does not fit its row, two share one, or parts are to be left out.
         """
-        if skip:
-            raise ValueError("the transformers backend cannot leave out parts of a model")
+        if skip or light:
+            raise ValueError("the transformers backend has neither parts to leave out nor lighter weights")
         self._refuse_misfits(segments)
         batch = batch_of(segments, self._arena.placement.capacity, self.device)
         self._arena.place(batch.rows, batch.block, batch.slots, batch.used)

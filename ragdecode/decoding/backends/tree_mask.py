@@ -9,10 +9,10 @@ from ragdecode.decoding.backend import Segment
 
 def additive_mask(segment: Segment, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
     """Additive mask ``[L, S + L]`` of a segment: 0 where a new token may look, -inf elsewhere."""
-    length = len(segment.tokens)
-    allowed = torch.ones(length, length, dtype=torch.bool).tril()
+    length, before = len(segment.tokens), len(segment.earlier)
+    allowed = torch.ones(before + length, before + length, dtype=torch.bool).tril()
     if segment.parents is not None:
-        for node, parent in enumerate(segment.parents):
+        for node, parent in enumerate([*segment.earlier, *segment.parents]):
             if parent < 0:
                 allowed[node, :node] = False
             elif parent != node - 1:  # leaves the chain: sees what its parent sees, and itself
@@ -22,5 +22,6 @@ def additive_mask(segment: Segment, device: torch.device, dtype: torch.dtype) ->
                 allowed[node, :node] = allowed[parent, :node]
     mask = torch.zeros(length, segment.base + length, dtype=dtype)
     mask[:, segment.start : segment.base] = float("-inf")
-    mask[:, segment.base :].masked_fill_(~allowed, float("-inf"))
+    seen = allowed[before:]
+    mask[:, segment.base - before :].masked_fill_(seen, 0.0).masked_fill_(~seen, float("-inf"))
     return mask.to(device)

@@ -15,7 +15,7 @@ from ragdecode.decoding.drafter import Draft, Look
 from ragdecode.decoding.row import Row
 from ragdecode.decoding.segments import with_tree
 from ragdecode.decoding.speculation.row_layers import RowLayers
-from ragdecode.decoding.tree import Tree
+from ragdecode.decoding.speculation.scratch import Scratch, as_tree, fresh, more
 
 Asking = Generator[Look, torch.Tensor, Draft]
 
@@ -37,6 +37,7 @@ def ask(
         failed: Takes the requests whose own parts failed.
     """
     asking: list[tuple[Active, str, Asking, Look]] = []
+    scratches: dict[int, Scratch] = {}  # by row
     for item, names in wanted:
         assert item.slot is not None
         for name, session in item.drafters:
@@ -47,15 +48,15 @@ def ask(
                 if isinstance(proposal, Draft):
                     drafts[item.request.id].append((name, proposal))
                 else:
-                    _advance(item, name, proposal, None, asking, drafts)
+                    _advance(item, name, proposal, None, asking, drafts, scratches)
     while asking:
         started = time.perf_counter()
-        answers = _look([(item, look) for item, _, _, look in asking], backends, vocab_size)
+        answers = _look([(item, look) for item, _, _, look in asking], backends, vocab_size, scratches)
         share = (time.perf_counter() - started) / len(asking)
         waiting, asking = asking, []
         for (item, name, generator, _), answer in zip(waiting, answers, strict=True):
             with alone(item, failed), _timed(item, name, share):
-                _advance(item, name, generator, answer, asking, drafts)
+                _advance(item, name, generator, answer, asking, drafts, scratches)
 
 
 @contextmanager
@@ -86,11 +87,13 @@ def _advance(
     answer: torch.Tensor | None,
     asking: list[tuple[Active, str, Asking, Look]],
     drafts: dict[str, list[tuple[str, Draft]]],
+    scratches: dict[int, Scratch],
 ) -> None:
     """Resume a drafter until it looks again or returns its draft; what it wants to study, it gets at once."""
     try:
         look = next(generator) if answer is None else generator.send(answer)
         while look.study is not None:
+            scratches.pop(id(item.rows[look.view]), None)  # it writes behind the row too
             look = generator.send(look.study(RowLayers(item, item.rows[look.view])))
     except StopIteration as done:
         drafts[item.request.id].append((name, done.value))
@@ -135,7 +138,12 @@ def _last_of(item: Active, row: Row) -> int:
     return answer[-1] if answer else row.prompt[-1]
 
 
-def _look(looks: Sequence[tuple[Active, Look]], backends: Mapping[str, Backend], vocab_size: int) -> list[torch.Tensor]:
+def _look(
+    looks: Sequence[tuple[Active, Look]],
+    backends: Mapping[str, Backend],
+    vocab_size: int,
+    scratches: dict[int, Scratch],
+) -> list[torch.Tensor]:
     """Log-probabilities ``[1 + nodes, V]`` at the nodes of each look; a row that two look at is passed twice."""
     answers: list[torch.Tensor | None] = [None] * len(looks)
     left = list(range(len(looks)))
@@ -146,59 +154,66 @@ def _look(looks: Sequence[tuple[Active, Look]], backends: Mapping[str, Backend],
             row = item.rows[look.view]
             if all(row is not other for other in taken.values()):
                 taken[index] = row
-        groups: dict[tuple[str, frozenset[int]], list[int]] = {}
+        groups: dict[tuple[str, frozenset[int], bool], list[int]] = {}
         for index, row in taken.items():
-            groups.setdefault((row.model, looks[index][1].skip), []).append(index)
-        for (model, skip), indices in groups.items():
-            _pass(backends[model], skip, [looks[index] for index in indices], indices, answers, vocab_size)
+            groups.setdefault((row.model, looks[index][1].skip, looks[index][1].light), []).append(index)
+        for (model, *_), indices in groups.items():
+            found = _pass(backends[model], [looks[index] for index in indices], vocab_size, scratches)
+            for index, table in zip(indices, found, strict=True):
+                answers[index] = table
         left = [index for index in left if index not in taken]
     return [answer for answer in answers if answer is not None]
 
 
 def _pass(
-    backend: Backend,
-    skip: frozenset[int],
-    looks: Sequence[tuple[Active, Look]],
-    indices: Sequence[int],
-    answers: list[torch.Tensor | None],
-    vocab_size: int,
-) -> None:
-    segments: list[Segment] = []
+    backend: Backend, looks: Sequence[tuple[Active, Look]], vocab_size: int, scratches: dict[int, Scratch]
+) -> list[torch.Tensor]:
+    """One pass for looks of one kind at different rows; those that hold nothing new take no part in it."""
+    fed: list[tuple[Active, Row, Look, Segment]] = []
     for item, look in looks:
         row = item.rows[look.view]
         item.start_clock()
-        segment = _segment(item, row, look)
+        segment = _segment(item, row, look, scratches)
         # near the window's end a look may reach beyond it, where no answer can follow
         deepest = backend.max_positions - 1 - segment.start
-        segments.append(replace(segment, depths=[min(depth, deepest) for depth in segment.depths]))
-        item.stats.forward_passes += 1
-        item.stats.forward_rows += 1
-    output = backend.forward(segments, skip=skip)
-    start = 0
-    for index, (item, look), segment in zip(indices, looks, segments, strict=True):
-        stop = start + len(segment.outputs)
-        row = item.rows[look.view]
-        logits = output.logits[start:stop, : vocab_size if row.own is None else None]
-        answers[index] = torch.log_softmax(logits if logits.dtype is torch.float64 else logits.float(), dim=-1)
-        start = stop
-        if not skip and not look.back:
-            # what was accepted is cached now; the last accepted token is fed again with the next tree
-            row.cached = row.length(item.tokens) - 1
+        if segment.tokens:
+            depths = [min(depth, deepest) for depth in segment.depths]
+            fed.append((item, row, look, replace(segment, depths=depths)))
+            item.stats.forward_passes += 1
+            item.stats.forward_rows += 1
+    tables: dict[int, torch.Tensor] = {}
+    if fed:
+        skip, light = fed[0][2].skip, fed[0][2].light
+        output = backend.forward([segment for *_, segment in fed], skip=skip, light=light)
+        start = 0
+        for item, row, look, segment in fed:
+            stop = start + len(segment.outputs)
+            logits = output.logits[start:stop, : vocab_size if row.own is None else None]
+            table = torch.log_softmax(logits if logits.dtype is torch.float64 else logits.float(), dim=-1)
+            start = stop
+            if (scratch := scratches.get(id(row))) is None:
+                tables[id(row)] = table
+            else:
+                scratch.tables.append(table)
+            if not skip and not light and not look.back and segment.seen is None:
+                # what was accepted is cached now; the last accepted token is fed again with the next tree
+                row.cached = row.length(item.tokens) - 1
+    rows = [(item.rows[look.view], look) for item, look in looks]
+    return [tables[id(row)] if id(row) in tables else scratches[id(row)].read(look.draft) for row, look in rows]
 
 
-def _segment(item: Active, row: Row, look: Look) -> Segment:
-    """The new tokens of a look: below the last accepted token, or below one further back."""
-    if not look.back:
-        return with_tree(row, item.tokens, _as_tree(_last_of(item, row), look.draft))
-    place = row.length(item.tokens) - 1 - look.back
-    tree = _as_tree(row.token(place, item.tokens), look.draft)
-    return Segment(row.handle, row.cached, tree.tokens, tree.depths, tree.parents, range(tree.size), seen=place)
-
-
-def _as_tree(root: int, draft: Draft) -> Tree:
-    depths = [0]
-    for parent in draft.parents:
-        depths.append(depths[parent + 1] + 1)
-    return Tree(
-        [root, *draft.tokens], [-1, *(parent + 1 for parent in draft.parents)], depths, [()] * (1 + len(draft.tokens))
-    )
+def _segment(item: Active, row: Row, look: Look, scratches: dict[int, Scratch]) -> Segment:
+    """The new tokens of a look: below the last accepted token, below drafted ones, or below one further back."""
+    known = scratches.pop(id(row), None)
+    if look.back:
+        place = row.length(item.tokens) - 1 - look.back
+        tree = as_tree(row.token(place, item.tokens), look.draft)
+        return Segment(row.handle, row.cached, tree.tokens, tree.depths, tree.parents, range(tree.size), seen=place)
+    root = _last_of(item, row)
+    if not row.backend.grafts:
+        return with_tree(row, item.tokens, as_tree(root, look.draft))
+    segment = more(row, known, look, item.tokens) if known is not None else None
+    if known is None or segment is None:
+        segment, known = fresh(row, item.tokens, root, look)
+    scratches[id(row)] = known
+    return segment
