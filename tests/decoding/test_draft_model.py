@@ -12,6 +12,7 @@ from ragdecode.decoding.engine import Engine
 from ragdecode.decoding.monitor import Monitor, MonitorSession, Rewind
 from ragdecode.decoding.request import Request, Sampling, View
 from ragdecode.decoding.rules.cad import Cad, CadSettings
+from ragdecode.decoding.sampling import warp
 from ragdecode.decoding.vocabulary.vocabulary import Vocabulary
 from ragdecode.errors import InputError
 from ragdecode.spec.model import ModelSpec
@@ -19,6 +20,7 @@ from ragdecode.spec.settings import NoSettings
 from tests.decoding.codecs import TableCodec, fixed_width_vocabulary, random_vocabulary
 from tests.decoding.engines import VOCAB, backend, decode, model, prompt, request
 from tests.decoding.tiny_models import tiny
+from tests.reference import naive
 
 OTHER = 83
 SPEC = ModelSpec.model_validate({"name": "small", "source": {"path": {"path": "nowhere"}}})
@@ -242,3 +244,44 @@ def test_a_foreign_model_is_for_drafters_that_translate():
         engine.submit(Request("b", views, rules=CAD))
     with pytest.raises(InputError, match="a model"):
         Engine({"small": other_backend()}, foreign=["small"])
+
+
+@pytest.mark.parametrize("match", ["tokens", "intersection"])
+def test_rejection_gives_the_same_distribution(match):
+    """Two tokens of 250 answers against the exact law over the nine paths that top-k leaves."""
+    foreign, own, count = match != "tokens", prompt(3, 6), 250
+    sampling = Sampling(temperature=1.2, top_k=3)
+    exact: dict[tuple[int, ...], float] = {(): 1.0}
+    for _ in range(2):
+        exact = {
+            (*path, token): weight * float(share)
+            for path, weight in exact.items()
+            for token, share in enumerate(
+                warp(naive.next_log_probs(model(), [*own, *path])[None], sampling)[0].exp().tolist()
+            )
+            if share > 0
+        }
+    assert len(exact) == 9
+    views = {"with_context": View(own), "draft_model": View(own if not foreign else [5, 6], "small", "draft")}
+    part = drafter(match, depth=2, width=2, branch=2, gain=0.0)
+    requests = [
+        Request(
+            f"r{i}",
+            views,
+            drafters=[part],
+            sampling=sampling,
+            verification="rejection",
+            vocabularies=VOCABULARIES if foreign else {},
+            max_new_tokens=3,
+        )
+        for i in range(count)
+    ]
+    small = other_backend() if foreign else permuted_backend([*range(1, VOCAB), 0])
+    engine = Engine({"main": backend(), "small": small}, max_batch=100, foreign=["small"] * foreign)
+    seen: dict[tuple[int, ...], int] = dict.fromkeys(exact, 0)
+    results = decode(engine, *requests)
+    for result in results.values():
+        seen[tuple(result.tokens[:2])] += 1  # none outside the support
+    distance = sum(abs(seen[path] / count - share) for path, share in exact.items()) / 2
+    assert distance < 0.12  # less than twice what chance gives
+    assert sum(result.stats.drafted for result in results.values()) > count
