@@ -247,6 +247,10 @@ class Combination:
                 if view is not None:
                     message = f"brings the view '{name}' itself; it cannot be declared"
                     self._add((*at, part.name), message, f"give the view under 'views' another name than '{name}'")
+                model = brought[name].model
+                if model is not None and model.kind != "causal":
+                    message = f"'{model.name}' is a model of kind {model.kind}; a draft model is causal"
+                    self._add((*at, part.name), message, outermost=True)
                 continue
             if view is None and name != CLOSED_BOOK:
                 hint = did_you_mean(name, decode.views) if decode.views else None

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import field_validator
-
 from ragdecode.decoding.drafter import Draft, Look, Verified
 from ragdecode.decoding.speculation.expansion import Expander, ExpansionSettings
 from ragdecode.decoding.speculation.growing import GrowingDrafter, GrowingSession
@@ -34,13 +32,6 @@ class DraftModelSettings(ExpansionSettings):
     """How its tokens become the pipeline's: ``tokens`` needs the same vocabulary; ``strings`` reads its text again;
     ``intersection`` lets it choose among the tokens that both have. ``auto``: by tokens if the vocabularies are the
     same, else by strings at temperature 0, and by intersection above."""
-
-    @field_validator("model")
-    @classmethod
-    def _causal(cls, model: ModelSpec) -> ModelSpec:
-        if model.kind != "causal":
-            raise ValueError(f"'{model.name}' is a model of kind {model.kind}; a draft model is causal")
-        return model
 
 
 @register("drafter", "draft_model", DraftModelSettings)
