@@ -114,12 +114,15 @@ def test_continuations_are_those_of_a_scan(
     assert all(parent < at for at, parent in enumerate(found.parents))
 
 
-def test_prefixes_of_many_rows_are_counted() -> None:
+@pytest.mark.parametrize("shards", [1, 3])
+@pytest.mark.parametrize("nodes", [1, 7, 40, 5000])
+def test_prefixes_of_many_continuations_are_counted(shards: int, nodes: int) -> None:
     rng = np.random.default_rng(1)
-    rows = np.sort(rng.integers(0, 4, (500, 5)).astype(SMALL).view("S10"), axis=0).view(SMALL)
-    counts = Counter(tuple(row[:end]) for row in rows.tolist() for end in range(1, 6))
-    expected = sorted(counts.items(), key=lambda item: (-item[1], len(item[0]), item[0]))[:40]
-    tokens, parents, found = most_frequent(rows, separator(SMALL), 40)
+    parts = [sorted(map(tuple, rng.choice([0, 1, 256, 515], (300, 5)).tolist())) for _ in range(shards)]
+    counts = Counter(row[:end] for part in parts for row in part for end in range(1, 6))
+    expected = sorted(counts.items(), key=lambda item: (-item[1], len(item[0]), item[0]))[:nodes]
+    places = [(np.array(part, SMALL).ravel(), np.arange(300) * 5) for part in parts]
+    tokens, parents, found = most_frequent(places, 5, separator(SMALL), nodes)
     assert dict(zip(paths(tokens, parents), found, strict=True)) == dict(expected)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -32,72 +33,61 @@ class Continuations:
     found: int
 
 
-def follow(tokens: NDArray[Any], starts: NDArray[np.int64], length: int, separator: int) -> NDArray[Any]:
-    """The tokens from each start on; from the first separator on there is nothing but separators.
+def most_frequent(
+    places: Sequence[tuple[NDArray[Any], NDArray[np.int64]]], length: int, separator: int, nodes: int
+) -> tuple[list[int], list[int], list[int]]:
+    """The prefixes of continuations that occur most often; ties go to the shorter, then to the smaller one.
+
+    A prefix occurs at least as often as what it begins, so the best are a tree. Tokens are read depth by depth, and
+    only below prefixes that may still be among the best.
 
     Args:
-        tokens: Ids [M], the last one a separator.
-        starts: Positions [m]; M is one that has nothing behind it.
-        length: Tokens of each.
-        separator: Stands behind each document.
-
-    Returns:
-        Ids ``[m, length]``.
-    """
-    places = np.minimum(starts[:, None] + np.arange(length), len(tokens) - 1)
-    rows: NDArray[Any] = tokens[places]
-    rows[np.logical_or.accumulate(rows == separator, axis=1)] = separator
-    return rows
-
-
-def most_frequent(rows: NDArray[Any], separator: int, nodes: int) -> tuple[list[int], list[int], list[int]]:
-    """The prefixes of sorted rows that occur most often; ties go to the shorter, then to the smaller one.
-
-    A prefix occurs at least as often as what it begins, so the best are a tree.
-
-    Args:
-        rows: Ids ``[m, length]`` in lexicographic order, at least one; separators stand behind the end of a row.
-        separator: Above all ids.
+        places: For each shard its ids and the positions [m] of the first tokens behind the matches, in the order of
+            what follows there; a separator may follow at once.
+        length: Longest prefix.
+        separator: Ends a continuation; above all ids.
         nodes: How many prefixes are wanted.
 
     Returns:
         Tokens, parents (-1 for the root) and counts of the prefixes, the shorter first.
     """
-    many, length = rows.shape
-    begins = np.ones((many, length), bool)  # whether the prefix of each length is another one than the row's before
-    np.logical_or.accumulate(rows[1:] != rows[:-1], axis=1, out=begins[1:])
-    # in order of depth, and of rows within one; prefixes behind the end of a row count as ends of the one before
-    depths, firsts = np.nonzero(begins.T)
-    ends = np.append(firsts[1:], many)
-    ends[np.append(depths[1:] != depths[:-1], True)] = many
-    counts = ends - firsts
-    real = rows[firsts, depths] != separator
-    depths, firsts, counts = depths[real], firsts[real], counts[real]
-    if len(counts) > nodes:
-        least = np.partition(counts, len(counts) - nodes)[len(counts) - nodes]
-        # stable: the shorter come first, and within one length the smaller
-        best = np.flatnonzero(counts >= least)
-        best = np.sort(best[np.argsort(-counts[best], kind="stable")][:nodes])
-        depths, firsts, counts = depths[best], firsts[best], counts[best]
-    return _linked(rows, depths.tolist(), firsts.tolist(), counts.tolist())
+    of = np.repeat(np.arange(len(places)), [len(starts) for _, starts in places])
+    at = np.concatenate([starts for _, starts in places])
+    group = np.full(len(at), -1, np.int64)  # the node that each place has come to
+    token = parent = count = np.empty(0, np.int64)
+    for _ in range(length):
+        key = (group + 1) << 32 | _read(places, of, at)
+        if len(places) > 1:  # within one shard, places are in order
+            turn = np.argsort(key, kind="stable")
+            key, of, at = key[turn], of[turn], at[turn]
+        heads = np.flatnonzero(np.append(True, key[1:] != key[:-1]))
+        sizes = np.diff(np.append(heads, len(key)))
+        read = key[heads] & 0xFFFFFFFF
+        real = read != separator
+        numbers = len(token) + np.cumsum(real) - 1
+        token = np.append(token, read[real])
+        parent = np.append(parent, (key[heads[real]] >> 32) - 1)
+        count = np.append(count, sizes[real])
+        # what is longer loses ties, so below a prefix that is no better than the last one wanted nothing can be
+        least = np.partition(count, len(count) - nodes)[len(count) - nodes] if len(count) >= nodes else 0
+        go_on = np.repeat(real & (sizes > least), sizes)
+        if not go_on.any():
+            break
+        group, of, at = np.repeat(numbers, sizes)[go_on], of[go_on], at[go_on] + 1
+    best = np.sort(np.argsort(-count, kind="stable")[:nodes])
+    place = np.full(len(token) + 1, -1)  # the last one for the root
+    place[best] = np.arange(len(best))
+    return token[best].tolist(), place[parent[best]].tolist(), count[best].tolist()
 
 
-def _linked(
-    rows: NDArray[Any], depths: list[int], firsts: list[int], counts: list[int]
-) -> tuple[list[int], list[int], list[int]]:
-    """Finds the parent of each node: the last one of the depth above that begins no later."""
-    tokens = [int(rows[first, depth]) for first, depth in zip(firsts, depths, strict=True)]
-    parents: list[int] = []
-    level, above, at = 0, 0, 0  # the depth, where the depth above begins, and where we are in it
-    begin = 0
-    for node, (depth, first) in enumerate(zip(depths, firsts, strict=True)):
-        if depth != level:
-            level, above, begin = depth, begin, node
-            at = above
-        if not depth:
-            parents.append(-1)
-            continue
-        while at + 1 < begin and firsts[at + 1] <= first:
-            at += 1
-        parents.append(at)
-    return tokens, parents, counts
+def _read(
+    places: Sequence[tuple[NDArray[Any], NDArray[np.int64]]], of: NDArray[np.int64], at: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """The tokens at positions of shards."""
+    if len(places) == 1:
+        return places[0][0][at].astype(np.int64)
+    tokens = np.empty(len(at), np.int64)
+    for number, (ids, _) in enumerate(places):
+        own = of == number
+        tokens[own] = ids[at[own]]
+    return tokens

@@ -10,7 +10,7 @@ import numpy as np
 
 from ragdecode.errors import InputError
 from ragdecode.indexing.tokens.answers import Answers
-from ragdecode.indexing.tokens.continuations import Continuations, follow, most_frequent
+from ragdecode.indexing.tokens.continuations import Continuations, most_frequent
 from ragdecode.indexing.tokens.shard import Lookup, Shard, numbers, separator
 from ragdecode.indexing.tokens.suffix_array import DEPTH
 
@@ -129,28 +129,30 @@ class TokenDatastore:
             if matched < shortest:
                 return None
             found = [(shard, slots) for shard in shards if (slots := shard.slots(sought, matched))]
-            rows = self._rows(found, matched, matches, length)
-            tokens, parents, counts = most_frequent(rows, separator(self.dtype), nodes)
+            places = _places(found, matched, matches)
+            tokens, parents, counts = most_frequent(places, length, separator(self.dtype), nodes)
             if tokens:
-                return Continuations(tokens, parents, counts, matched, len(rows), sum(len(slots) for _, slots in found))
+                return Continuations(tokens, parents, counts, matched, *_sizes(places, found))
             most = matched - 1
         return None
 
-    def _rows(self, found: Sequence[tuple[Lookup, range]], matched: int, most: int, length: int) -> NDArray[Any]:
-        """The continuations at the places that are looked at, in lexicographic order ``[m, length]``."""
-        total = sum(len(slots) for _, slots in found)
-        wanted = np.arange(total) if total <= most else np.arange(most) * total // most
-        parts: list[NDArray[Any]] = []
-        before = 0
-        for lookup, slots in found:
-            shard = lookup.shard
-            own = wanted[np.searchsorted(wanted, before) : np.searchsorted(wanted, before + len(slots))] - before
-            starts = shard.suffixes[slots.start + own].astype(np.int64) + matched
-            # sorted as the suffixes are, and they by more tokens than these
-            parts.append(follow(shard.tokens, starts, length, separator(self.dtype)))
-            before += len(slots)
-        if len(parts) == 1:
-            return parts[0]
-        rows = np.concatenate(parts).astype(self.dtype)  # larger bytes first, so that bytes compare like the ids
-        packed = rows.view(f"S{rows.shape[1] * rows.itemsize}")[:, 0]
-        return rows[np.argsort(packed, kind="stable")]
+
+def _places(
+    found: Sequence[tuple[Lookup, range]], matched: int, most: int
+) -> list[tuple[NDArray[Any], NDArray[np.int64]]]:
+    """The places that are looked at: the ids of each shard, and where in it something follows."""
+    total = sum(len(slots) for _, slots in found)
+    wanted = np.arange(total) if total <= most else np.arange(most) * total // most
+    places = []
+    before = 0
+    for lookup, slots in found:
+        own = wanted[np.searchsorted(wanted, before) : np.searchsorted(wanted, before + len(slots))] - before
+        shard = lookup.shard
+        places.append((shard.tokens, shard.suffixes[slots.start + own].astype(np.int64) + matched))
+        before += len(slots)
+    return places
+
+
+def _sizes(places: Sequence[tuple[Any, NDArray[np.int64]]], found: Sequence[tuple[Lookup, range]]) -> tuple[int, int]:
+    """How many places are looked at, and how many there are."""
+    return sum(len(starts) for _, starts in places), sum(len(slots) for _, slots in found)
