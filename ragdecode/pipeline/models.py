@@ -187,7 +187,11 @@ class PipelineModels:
 
     @cached_property
     def _backends(self) -> dict[str, Backend]:
-        return {key: open_backend(model, self._spec) for key, model in self._causal.items()}
+        draft = self._decode.draft if self._decode else ()
+        light = any(getattr(part.build(), "light", False) for part in draft)
+        return {
+            key: open_backend(model, self._spec, light=light and key == MAIN) for key, model in self._causal.items()
+        }
 
     @cached_property
     def _engine(self) -> SharedEngine:
@@ -216,23 +220,34 @@ class PipelineModels:
         return open_governor(decode, costs)
 
 
-def open_backend(model: CausalModel, spec: EngineSpec) -> Backend:
+def open_backend(model: CausalModel, spec: EngineSpec, *, light: bool = False) -> Backend:
     """The backend of a model: our own forward where it can run it, else the general adapter.
+
+    Args:
+        model: The model.
+        spec: How it is to run.
+        light: Keep a second copy of its weights in 4 bits, where that works.
 
     Raises:
         InputError: ``engine`` asks for something that this model cannot have.
         RunError: There is not enough memory.
     """
+    from ragdecode.decoding.backends.int4 import int4_fails
     from ragdecode.decoding.backends.llama import LlamaBackend
 
     reason = LlamaBackend.supports(model.raw_config)
     if spec.backend == "llama" or (spec.backend == "auto" and reason is None):
         return LlamaBackend(
-            model.raw_config, model.state_dict(), device=model.device, dtype=model.dtype, linear=spec.linear
+            model.raw_config,
+            model.state_dict(),
+            device=model.device,
+            dtype=model.dtype,
+            linear=spec.linear,
+            light=light and int4_fails(model.device) is None,
         )
-    if spec.linear == "packed":
+    if spec.linear in ("packed", "int4"):
         why = f"the llama backend cannot run this model: {reason}" if reason else "engine.backend is transformers"
-        raise InputError(f"engine.linear: packed needs the llama backend, and {why}", hint="linear: auto")
+        raise InputError(f"engine.linear: {spec.linear} needs the llama backend, and {why}", hint="linear: auto")
     from ragdecode.decoding.backends.transformers import TransformersBackend
 
     return TransformersBackend(model.hf_model())
