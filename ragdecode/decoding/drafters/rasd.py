@@ -83,6 +83,7 @@ class Rasd(Drafter):
         self.skips_layers = any(part.skips_layers for part in inner)
         self.light = any(part.light for part in inner)
         self.looks = sum(part.looks for part in inner)
+        self._vocab_size: int | None = None  # known once the models are met
         self._reserve()
 
     def meet(self, models: Mapping[str, Backend]) -> None:
@@ -91,15 +92,20 @@ class Rasd(Drafter):
         Raises:
             InputError: One of them cannot draft from these models.
         """
+        from ragdecode.decoding.request import TARGET
+
         for part in (*self.retrievers, self.generator):
             part.meet(models)
         self._reserve()
+        alike = [TARGET, *(name for name in self.generator.views if name not in self.generator.translates)]
+        self._vocab_size = min(models[name].vocab_size for name in alike if name in models)
 
     def start(self, request: Request) -> DraftSession:
         """Begin all inner drafters."""
         assert isinstance(self.generator, GrowingDrafter)
         retrievers = [(part.part_name, part.start(request)) for part in self.retrievers]
-        return _Session(self.settings, retrievers, self.generator.part_name, self.generator.start(request))
+        generator = self.generator.start(request)
+        return _Session(self.settings, retrievers, self.generator.part_name, generator, self._vocab_size)
 
     def _reserve(self) -> None:
         """Room for the largest look of any of them."""
@@ -116,11 +122,13 @@ class _Session(DraftSession):
         retrievers: Sequence[tuple[str, DraftSession]],
         name: str,
         generator: GrowingSession,
+        vocab_size: int | None,
     ) -> None:
         self._settings = settings
         self._retrievers = retrievers
         self._name = name
         self._generator = generator
+        self._vocab_size = vocab_size
 
     def propose(self, nodes: int) -> Generator[Look, torch.Tensor, Draft]:
         """Retrieve, generate, prune what was retrieved; both trees in one draft, equal paths to be merged."""
@@ -130,7 +138,7 @@ class _Session(DraftSession):
             proposal = session.propose(settings.retrieved)
             draft = proposal if isinstance(proposal, Draft) else (yield from proposal)
             found.append((name, draft))
-        base = merged(found, settings.retrieved) if settings.extend else None
+        base = merged(found, settings.retrieved, self._vocab_size) if settings.extend else None
         own = yield from self._generator.grow(min(nodes, settings.drafted), base)
         # what it was shown and finds impossible, or cannot judge, is not its draft
         own = part_of(own, [index for index, score in enumerate(own.scores) if score > 0])

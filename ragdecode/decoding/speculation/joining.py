@@ -9,13 +9,24 @@ from ragdecode.decoding.drafter import Draft
 from ragdecode.decoding.speculation.candidates import Candidates
 
 
-def merged(drafts: Sequence[tuple[str, Draft]], nodes: int) -> Draft:
-    """The ``nodes`` best paths of all drafts as one tree, for another drafter to look at: of no value until then."""
+def merged(drafts: Sequence[tuple[str, Draft]], nodes: int, vocab_size: int | None = None) -> Draft:
+    """The ``nodes`` best paths of all drafts as one tree, for another drafter to look at: of no value until then.
+
+    Ids outside the vocabulary, which no model could read, are left out with what follows them.
+    """
     trie = Candidates()
     for _, draft in drafts:
-        trie.take_in(draft)
+        trie.take_in(_readable(draft, vocab_size))
     draft = trie.draft(trie.best(nodes))
     return replace(draft, scores=[0.0] * len(draft.tokens), sources=())
+
+
+def _readable(draft: Draft, vocab_size: int | None) -> Draft:
+    kept: dict[int, None] = {-1: None}
+    for index, (token, parent) in enumerate(zip(draft.tokens, draft.parents, strict=True)):
+        if parent in kept and token >= 0 and (vocab_size is None or token < vocab_size):
+            kept[index] = None
+    return part_of(draft, [index for index in kept if index >= 0])
 
 
 def best_of(drafts: Sequence[tuple[str, Draft]], nodes: int) -> list[tuple[str, Draft]]:
