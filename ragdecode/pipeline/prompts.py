@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from ragdecode.documents.document import Document
+from ragdecode.documents.splitting import split
 from ragdecode.indexing.bm25.words import splitter
 from ragdecode.pipeline.passage import Passage
 from ragdecode.pipeline.relevance import most_relevant
 from ragdecode.pipeline.template import PromptTemplate
 from ragdecode.pipeline.turn import Turn
 from ragdecode.pipeline.views import ViewPlan
+from ragdecode.spec.index import SplitSpec
 
 if TYPE_CHECKING:
     from ragdecode.models.tokenizer import Tokenizer
@@ -45,6 +48,7 @@ class PromptRenderer:
     ) -> None:
         self._tokenizer = tokenizer
         self._foreign = foreign or {}
+        self._split = lru_cache(maxsize=256)(self._texts)
         self._words = lru_cache(maxsize=4096)(splitter("none"))
         self._templates = {view.name: PromptTemplate(view.prompt, self._of(view).neutralise) for view in views}
 
@@ -88,9 +92,23 @@ class PromptRenderer:
 
     def _shown(self, view: ViewPlan, question: str, passages: Sequence[Passage]) -> list[Passage]:
         """The passages that a view shows, in the order in which they are given."""
+        if view.tokens is not None:
+            parts = [part for passage in passages for part in self._parts(passage, view.tokens)]
+            # a part has not the score of the whole
+            passages = [replace(part, score=0.0) for part in parts] if len(parts) > len(passages) else parts
         if view.top_k is None or view.by == "place":
             return list(passages)[: view.top_k]
         return most_relevant(question, passages, view.top_k, self._words)
+
+    def _parts(self, passage: Passage, tokens: int) -> list[Passage]:
+        """A passage in parts of at most so many tokens."""
+        return [replace(passage, text=text) for text in self._split(passage.text, tokens)]
+
+    def _texts(self, text: str, tokens: int) -> list[str]:
+        return [part.text for part in split(Document(text), "", SplitSpec(tokens=tokens, overlap=0), self._offsets)]
+
+    def _offsets(self, text: str) -> list[tuple[int, int]]:
+        return list(self._tokenizer.fast.encode(text, add_special_tokens=False).offsets)
 
     def chat(self, messages: Sequence[Mapping[str, str]], answer_prefix: str = "") -> Prompt:
         """The prompt of a chat whose contents are already neutralised, open for the answer."""

@@ -29,6 +29,7 @@ class ViewPlan:
         follows: A drafter brings it: it shows what the target shows, also where a request gives exact prompts.
         translates: Who reads it copes with a model of another vocabulary.
         by: Whether the best of the passages are the first, or the most relevant.
+        tokens: Longest part of a passage that it shows; None shows them whole.
     """
 
     name: str
@@ -39,6 +40,7 @@ class ViewPlan:
     follows: bool = False
     translates: bool = False
     by: Literal["place", "relevance"] = "place"
+    tokens: int | None = None
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,7 @@ def plan_views(spec: PipelineSpec) -> ViewPlans:
                 _key(models, view.name, model_of(spec, view)),
                 view.role,
                 by=_by(view),
+                tokens=_tokens(view),
                 follows=view.name in brought and view.name not in spec.decode.views,
                 translates=view.role == "draft" and view.name in translated,
             )
@@ -103,6 +106,12 @@ def _by(view: PlannedView) -> Literal["place", "relevance"]:
     if view.declared is not None and view.declared.passages is not None:
         return view.declared.passages.by
     return "place"
+
+
+def _tokens(view: PlannedView) -> int | None:
+    if view.declared is not None and view.declared.passages is not None:
+        return view.declared.passages.tokens
+    return None
 
 
 def _key(models: dict[str, ModelSpec], view: str, model: ModelSpec) -> str:

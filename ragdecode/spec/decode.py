@@ -39,6 +39,9 @@ class ViewPassages(Settings):
     """What the best are. ``place``: the first as the target shows them. ``relevance``: those with the best scores of
     the retriever, or, where passages came with the request and have none, those that share most words with the
     question (BM25); they are shown in the order in which the target shows them."""
+    tokens: int | None = Field(default=None, ge=8)
+    """Split passages that are longer first, so that a part of a long document can be shown; ``top_k`` then counts
+    parts. They have no scores: where any was split, the words of the question decide which are relevant."""
 
 
 class ViewSpec(Settings):

@@ -66,7 +66,8 @@ def _view(loaded: LoadedPipeline, view: PlannedView) -> dict[str, Any]:
 def _passages(view: PlannedView) -> str:
     if view.declared is not None and view.declared.passages is not None:
         choice = view.declared.passages
-        return f"best {choice.top_k}" + (" by relevance" if choice.by == "relevance" else "")
+        parts = f" parts of {choice.tokens} tokens" if choice.tokens else ""
+        return f"best {choice.top_k}{parts}" + (" by relevance" if choice.by == "relevance" else "")
     return "none" if view.name == CLOSED_BOOK else "all"
 
 

@@ -132,7 +132,7 @@ def test_the_published_test_follows_its_formula_and_not_the_moved_distribution()
     views = {**PROMPTS, "rag": [4, 6, 3]}
     from ragdecode.decoding.request import Request, View
 
-    runs = 900
+    runs = 600
     settings = {"rules": [rule], "drafters": [drafter], "verification": "rejection", "max_new_tokens": 2}
     results = decode(
         engine(),

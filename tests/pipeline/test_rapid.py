@@ -45,12 +45,33 @@ def test_the_target_reads_all_and_the_other_view_what_fits_the_question_in_the_o
 def test_scores_of_the_retriever_go_before_words(make):
     request = DecodeRequest("a", question="Which bridge?", passages=passages((0.1, 0.2, 0.9, 0.3, 0.8)))
     assert shown(make(RAPID).prepare(request).prompts["rag"]) == [CHAPTERS[2], CHAPTERS[4]]
+    # also where long ones would be split, and none is
+    views = {"rag": {"passages": {"top_k": 2, "by": "relevance", "tokens": 400}}}
+    assert shown(make({**RAPID, "views": views}).prepare(request).prompts["rag"]) == [CHAPTERS[2], CHAPTERS[4]]
 
 
 def test_by_place_the_first_are_taken_whatever_their_scores(make):
     views = {"rag": {"passages": {"top_k": 2}}}
     request = DecodeRequest("a", question="Which bridge?", passages=passages((0.1, 0.2, 0.9, 0.3, 0.8)))
     assert shown(make({**RAPID, "views": views}).prepare(request).prompts["rag"]) == CHAPTERS[:2]
+
+
+def test_of_one_long_passage_the_parts_that_fit_the_question_are_shown(make):
+    filler = " ".join(f"Sentence {number} is about nothing in particular." for number in range(7))
+    text = f"{filler} {CHAPTERS[1]} {filler} {CHAPTERS[3]} {filler}"
+    views = {"rag": {"passages": {"top_k": 2, "by": "relevance", "tokens": 48}}}
+    request = DecodeRequest("a", question="Which bridge?", passages=(Passage("p1", "book", text, 0.7),))
+    prompts = make({**RAPID, "views": views}).prepare(request).prompts
+    assert shown(prompts["with_context"]) == shown(prompts["rag"]) == [CHAPTERS[1], CHAPTERS[3]]
+    assert len(prompts["rag"].ids) < 150 < len(prompts["with_context"].ids)
+
+
+def test_parts_by_place_are_the_beginning(make):
+    views = {"rag": {"passages": {"top_k": 1, "tokens": 16}}}
+    request = DecodeRequest("a", question="Which bridge?", passages=(Passage("p1", "book", " ".join(CHAPTERS)),))
+    text = make({**RAPID, "views": views}).prepare(request).prompts["rag"].text
+    assert "The village" in text
+    assert CHAPTERS[4] not in text
 
 
 @pytest.mark.parametrize("count", [0, 1, 5, 9])
