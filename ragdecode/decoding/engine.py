@@ -313,7 +313,7 @@ class Engine:
             if view.model not in self._backends:
                 raise InputError(f"view {name!r} names the unknown model {view.model!r}")
             foreign = view.model in self._foreign
-            if foreign and (verified or not any(name in part.translates for part in request.drafters)):
+            if foreign and (verified or any(name in set(part.views) - {*part.translates} for part in request.drafters)):
                 raise InputError(
                     f"the model {view.model!r} of view {name!r} has another vocabulary: no part that reads it translates"
                 )

@@ -9,7 +9,7 @@ from ragdecode.decoding.backends.llama import LlamaBackend
 from ragdecode.decoding.drafters.draft_model import DraftModel, DraftModelSettings
 from ragdecode.decoding.drafters.rasd import Rasd, RasdSettings
 from ragdecode.decoding.engine import Engine
-from ragdecode.decoding.monitor import Monitor, MonitorSession, Rewind
+from ragdecode.decoding.monitor import Monitor, MonitorSession, Retrieve, Rewind
 from ragdecode.decoding.request import Request, Sampling, View
 from ragdecode.decoding.rules.cad import Cad, CadSettings
 from ragdecode.decoding.sampling import warp
@@ -221,6 +221,35 @@ def test_a_rewind_takes_the_draft_row_back(match, sampling):
     assert result.notes
 
 
+class Again(Back):
+    """Retrieves once, at the twelfth token; the answer goes on under other prompts."""
+
+    part_name = "again"
+
+    def start(self, request):
+        return AgainSession()
+
+
+class AgainSession(BackSession):
+    def observe(self, token):
+        return Retrieve("more") if super().observe(token) else None
+
+
+@pytest.mark.parametrize("match", ["tokens", "strings", "intersection"])
+def test_new_evidence_gives_the_draft_row_another_prompt(match):
+    foreign = match != "tokens"
+    new = {"with_context": prompt(8, 30), "without_context": prompt(9, 9), "draft_model": [7, *prompt(4, 25)]}
+    new["draft_model"] = [token % OTHER for token in new["draft_model"]]
+    settings = {"max_new_tokens": 24, "monitors": [Again(NoSettings())], "retrieve": lambda query: new}
+    item = drafted(
+        "a", 2, 9, [5, 6, 7], drafters=[drafter(match)], vocabularies=VOCABULARIES if foreign else {}, **settings
+    )
+    small = other_backend() if foreign else backend(seed=9)
+    result = decode(Engine({"main": backend(), "small": small}, foreign=["small"] * foreign), item)["a"]
+    assert result.tokens == plain("a", 2, 9, **settings).tokens
+    assert result.tokens != plain("a", 2, 9, max_new_tokens=24).tokens
+
+
 def test_an_answer_that_outgrows_the_draft_row_is_decoded_without_drafts():
     """Tokens of many letters become many tokens of one letter."""
     wide = Vocabulary(TableCodec([None, None, None, *(bytes([97 + i % 26]) * (5 + i // 26) for i in range(94))]))
@@ -238,6 +267,9 @@ def test_a_foreign_model_is_for_drafters_that_translate():
     engine = Engine({"main": backend(), "small": other_backend()}, foreign=["small"])
     item = drafted("a", 1, 5, drafters=[drafter("tokens")])
     with pytest.raises(InputError, match="another vocabulary: no part that reads it translates"):
+        engine.submit(item)
+    item = drafted("a", 1, 5, drafters=[drafter(), drafter("tokens")], vocabularies=VOCABULARIES)
+    with pytest.raises(InputError, match="no part that reads it translates"):
         engine.submit(item)
     views = {"with_context": View(prompt(1, 5)), "without_context": View([3, 4], model="small")}
     with pytest.raises(InputError, match="another vocabulary"):
