@@ -6,6 +6,7 @@ A step makes one pass a model over all active requests and all their views. One 
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
@@ -149,9 +150,11 @@ class Engine:
         ready = [item.active for item in work if item.ready]
         guarded, failed = draft_trees(ready, self._backends, self.vocab_size, self._governor)
         work = [item for item in work if item.active.request.id not in failed]
+        started = time.perf_counter()
         predicted = self._run(work, guarded)
         composed = compose(predicted, expand)
         nodes = signals.read(composed) if composed else []
+        seconds = time.perf_counter() - started if all(item.ready for item in work) else None  # prompts are apart
         for item, own_nodes in zip(composed, nodes, strict=True):
             active = item.predicted.active
             try:
@@ -160,7 +163,7 @@ class Engine:
                     self._told.append(DoneEvent(active.request.id, active.result()))
             except Exception as error:
                 failed[active.request.id] = error
-        self._governor.settle([active.slot for active in ready if active.slot is not None])
+        self._governor.settle([active.slot for active in ready if active.slot is not None], seconds)
         for active in [active for active in self._active if active.finished or active.request.id in failed]:
             self._active.remove(active)
             self._close(active)

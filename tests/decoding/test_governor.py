@@ -320,3 +320,20 @@ def test_prompts_that_join_and_requests_without_drafters_share_the_steps():
     results = decode(Engine({"main": backend()}, governor=Throughput(TINY), prefill_tokens=16), *items)
     assert results["a"].tokens == results["c"].tokens == plain
     assert results["b"].stats.asked == results["c"].stats.asked == {}
+
+
+def test_what_drafters_take_is_put_into_proportion_to_how_fast_passes_are_now():
+    """On a machine that is ten times as busy as when its table was made, both take ten times as long."""
+    asks = []
+    for busy in (1, 10):
+        governor = Throughput(costs(FLAT))
+        slot = governor.slot({"s": None})
+        for _ in range(60):
+            slot.begin([("main", 200)], 8)
+            asks.append(len(governor.ask([slot], paid=False)[0]))
+            slot.asked = {"s": 4e-4 * busy} if asks[-1] else {}
+            governor.choose([slot])
+            slot.told = True
+            governor.settle([slot], busy * FLAT.seconds([(1, 200)]))
+    assert asks[:60] == asks[60:]
+    assert 0 < sum(asks[:60]) < 60

@@ -24,6 +24,7 @@ DECODE = {
     "constraint": {"never": {"token": FIRST}},
     "monitor": "counter",
     "max_new_tokens": 12,
+    "governor": "off",  # it may find that drafts do not pay for so small a model
 }
 
 

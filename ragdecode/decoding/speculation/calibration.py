@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import torch
@@ -71,9 +70,10 @@ def calibrated(
 def measure(
     backend: Backend, *, sizes: Sequence[int] = SIZES, clock: Callable[[], float] = time.perf_counter
 ) -> StepCost:
-    """Run a backend on scratch rows with random tokens, and take medians; a few seconds for a small model on a CPU.
+    """Run a backend on scratch rows with random tokens; a few seconds for a small model on a CPU.
 
-    Cells are measured in turn, so that a slow moment of the machine does not fall on one of them. What is cached in
+    Cells are measured in turn, so that a slow moment of the machine does not fall on one of them, and the least of
+    a cell's times counts, for what disturbs a pass can only make it longer. What is cached in
     the rows is whatever was in memory: attention takes as long over it. A measured step is the pass, the softmax
     over its predictions and the picking of tokens.
 
@@ -111,7 +111,7 @@ def measure(
     finally:
         for row in rows:
             backend.close_row(row)
-    typical = {cell: max(median(found), 1e-9) for cell, found in times.items()}
+    typical = {cell: max(min(found), 1e-9) for cell, found in times.items()}
     return StepCost.from_times(
         sizes,
         [typical[size, near, 1] for size in sizes],

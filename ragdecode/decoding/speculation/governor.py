@@ -98,8 +98,8 @@ class Governor(ABC):
     def choose(self, slots: Sequence[Slot]) -> None:
         """Set `Slot.kept` of each slot: nodes of its trie that form a tree with the root."""
 
-    def settle(self, slots: Sequence[Slot]) -> None:  # noqa: B027 - a fixed tree learns nothing
-        """What came of it: `Slot.accepted` is set."""
+    def settle(self, slots: Sequence[Slot], seconds: float | None = None) -> None:  # noqa: B027 - may learn nothing
+        """What came of it: `Slot.accepted` is set; and the time that the pass took, unless it read prompts too."""
 
 
 def candidates(slot: Slot, *, paid: bool) -> list[str]:

@@ -14,7 +14,9 @@ from ragdecode.decoding.speculation.step_cost import StepCosts
 class CostedGovernor(Governor):
     """Weighs what a node may gain against what it costs, and never spends more than two accounts hold.
 
-    One account is the engine's, one is each answer's; see `Ledger` for what they promise.
+    One account is the engine's, one is each answer's; see `Ledger` for what they promise. All seconds are those of
+    the table. What drafters take is measured as they are asked, and put into proportion by how long passes take at
+    the time, for the machine may be busier or idler than it was when the table was made.
 
     Args:
         costs: Calibrated seconds of a step.
@@ -24,6 +26,7 @@ class CostedGovernor(Governor):
         super().__init__()
         self.costs = costs
         self.ledger: Ledger | None = None
+        self._pace: float | None = None  # measured seconds of a pass over those of the table, a running mean
 
     @abstractmethod
     def learn(self, slots: Sequence[Slot], worth: float, spent: float) -> None:
@@ -42,10 +45,15 @@ class CostedGovernor(Governor):
         if slot is None:
             if self.ledger is None:
                 self.ledger = Ledger(self.plain(slots))
-            return self.ledger.left - sum(sum(one.asked.values()) for one in slots)
+            return self.ledger.left - sum(self.asked(one) for one in slots)
         if slot.ledger is None:
             slot.ledger = Ledger(self.plain(slots) / len(slots))
-        return slot.ledger.left - sum(slot.asked.values())
+        return slot.ledger.left - self.asked(slot)
+
+    def asked(self, slot: Slot, name: str | None = None) -> float:
+        """What asking took in this step, one drafter or all of them, in seconds of the table."""
+        seconds = sum(slot.asked.values()) if name is None else slot.asked[name]
+        return seconds / (self._pace or 1.0)
 
     def fill(
         self,
@@ -121,7 +129,7 @@ class CostedGovernor(Governor):
                 best, net = list(taken), value - price * extra
         return [order[:count] for order, count in zip(orders, best, strict=True)], net
 
-    def settle(self, slots: Sequence[Slot]) -> None:
+    def settle(self, slots: Sequence[Slot], seconds: float | None = None) -> None:
         """Book the step, then learn from it. A request whose own parts failed is left out."""
         slots = [slot for slot in slots if slot.told]
         if not any(slot.nodes > 1 for slot in slots):
@@ -131,7 +139,11 @@ class CostedGovernor(Governor):
         sizes = [slot.drawn + len(slot.kept) for slot in slots]
         extra = self.seconds(slots, sizes) - plain
         added = [(size - 1) * len(slot.rows) for size, slot in zip(sizes, slots, strict=True)]
-        asked = [sum(slot.asked.values()) for slot in slots]
+        asked = [self.asked(slot) for slot in slots]
+        if seconds is not None:
+            pace = seconds / (plain + extra)
+            # one slow moment of the machine says little
+            self._pace = pace if self._pace is None else self._pace + 0.1 * (min(pace, 2 * self._pace) - self._pace)
         worth = [(1 + len(slot.accepted)) * share for slot in slots]
         self.left(slots)  # makes the account
         assert self.ledger is not None

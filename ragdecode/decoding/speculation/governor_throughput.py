@@ -125,9 +125,9 @@ class Throughput(CostedGovernor):
         self._undrafted = self._undrafted * keep + spent / plain
         for slot in slots:
             gains = credit_of(slot, slot.kept)
-            for name, seconds in slot.asked.items():
+            for name in slot.asked:
                 gain = float(len(slot.accepted)) if slot.draws else gains.get(name, 0.0)
-                self._record(name, slot).add(gain, seconds)
+                self._record(name, slot).add(gain, self.asked(slot, name))
             if slot.probe is not None:
                 period = PROBE if slot.probe in slot.accepted else min(2 * slot.rest[1], RARELY)
                 slot.rest = [period, period]
