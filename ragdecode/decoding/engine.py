@@ -318,7 +318,7 @@ class Engine:
             foreign = view.model in self._foreign
             if foreign and (verified or any(name in set(part.views) - {*part.translates} for part in request.drafters)):
                 raise InputError(
-                    f"the model {view.model!r} of view {name!r} has another vocabulary: no part that reads it translates"
+                    f"the model {view.model!r} of view {name!r} has another vocabulary; not all that read it translate"
                 )
             model = self._backends[view.model]
             known = model.vocab_size if foreign else self.vocab_size

@@ -266,10 +266,10 @@ def test_an_answer_that_outgrows_the_draft_row_is_decoded_without_drafts():
 def test_a_foreign_model_is_for_drafters_that_translate():
     engine = Engine({"main": backend(), "small": other_backend()}, foreign=["small"])
     item = drafted("a", 1, 5, drafters=[drafter("tokens")])
-    with pytest.raises(InputError, match="another vocabulary: no part that reads it translates"):
+    with pytest.raises(InputError, match="another vocabulary; not all that read it translate"):
         engine.submit(item)
     item = drafted("a", 1, 5, drafters=[drafter(), drafter("tokens")], vocabularies=VOCABULARIES)
-    with pytest.raises(InputError, match="no part that reads it translates"):
+    with pytest.raises(InputError, match="not all that read it translate"):
         engine.submit(item)
     views = {"with_context": View(prompt(1, 5)), "without_context": View([3, 4], model="small")}
     with pytest.raises(InputError, match="another vocabulary"):

@@ -49,6 +49,7 @@ class DraftModel(GrowingDrafter):
         self.views = (VIEW,)
         self.declares = {VIEW: ViewSpec(model=settings.model, role="draft")}
         self.look_nodes = settings.look_nodes
+        self.looks = settings.depth
         self.translates = () if settings.match == "tokens" else (VIEW,)
         self.draws = settings.match != "strings"
         self._shared: tuple[Vocabulary, Vocabulary, SharedTokens] | None = None
