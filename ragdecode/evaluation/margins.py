@@ -6,7 +6,8 @@ repetition penalty, temperature, top-k, top-p, min-p, the noise of that position
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -18,11 +19,12 @@ from ragdecode.spec.settings import NoSettings
 if TYPE_CHECKING:
     import torch
 
-#: Beyond this many nats nothing is near; bisection ends there.
-_FAR = 128.0
+#: The search begins with this many nats, and ends with so many: beyond, nothing is near.
+_NEAR, _FAR = 1e-5, 128.0
+_STEP = 1.2
 #: What the pick may lack to the best score, for these are taken in float64 and the run's own may not be.
 _ROUNDING = 1e-4
-_HALVINGS = 50
+_HALVINGS = 40
 
 
 @dataclass(frozen=True)
@@ -81,9 +83,13 @@ class Scores:
             final = self._final(self.log_probs + way * (nats / 2))
             return bool(final[second] >= final[first]) and not bool(torch.isneginf(final[second]))
 
-        low, high = 0.0, _FAR
-        if not flips(high):
-            return None
+        # with top-p a larger move can undo what a smaller one did, so the way is searched in small steps
+        step = 2.0 if self.request.sampling.top_p == 1 else _STEP
+        low, high = 0.0, _NEAR
+        while not flips(high):
+            low, high = high, step * high
+            if high > _FAR:
+                return None
         for _ in range(_HALVINGS):
             middle = (low + high) / 2
             low, high = (low, middle) if flips(middle) else (middle, high)
@@ -128,7 +134,9 @@ class Scores:
         return scores[0]
 
 
-def scores_at(run: Callable[[Request], Iterable[Event]], request: Request, answer: Sequence[int]) -> Scores | None:
+def scores_at(
+    run: Callable[[Request], Generator[Event, None, None]], request: Request, answer: Sequence[int]
+) -> Scores | None:
     """The scores after the first tokens of an undrafted answer; the request is decoded again up to there.
 
     Args:
@@ -140,8 +148,10 @@ def scores_at(run: Callable[[Request], Iterable[Event]], request: Request, answe
         The scores; None if the answer does not come to this place, or a monitor took part of it back.
     """
     probe = _Probe(len(answer))
-    for _ in run(replace(request, drafters=(probe,), max_new_tokens=len(answer) + 1, alternatives=0)):
-        pass
+    with closing(run(replace(request, drafters=(probe,), alternatives=0))) as events:
+        for _ in events:
+            if probe.seen is not None:
+                break
     if probe.seen is None or probe.rewound or probe.tokens[: len(answer)] != list(answer):
         return None
     return Scores(request, tuple(answer), probe.seen)
