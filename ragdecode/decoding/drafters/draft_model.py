@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from ragdecode.decoding.drafter import Draft, Look, Verified
+from ragdecode.decoding.speculation.expanding import ExpandingSession
 from ragdecode.decoding.speculation.expansion import Expander, ExpansionSettings
 from ragdecode.decoding.speculation.growing import GrowingDrafter, GrowingSession
 from ragdecode.spec.model import ModelSpec
@@ -13,8 +12,6 @@ from ragdecode.spec.reference import Reference
 from ragdecode.spec.registry import register
 
 if TYPE_CHECKING:
-    import torch
-
     from ragdecode.decoding.request import Request
     from ragdecode.decoding.vocabulary.shared import SharedTokens
     from ragdecode.decoding.vocabulary.vocabulary import Vocabulary
@@ -48,8 +45,6 @@ class DraftModel(GrowingDrafter):
         super().__init__(settings)
         self.views = (VIEW,)
         self.declares = {VIEW: ViewSpec(model=settings.model, role="draft")}
-        self.look_nodes = settings.look_nodes
-        self.looks = settings.depth
         self.translates = () if settings.match == "tokens" else (VIEW,)
         self.draws = settings.match != "strings"
         self._shared: tuple[Vocabulary, Vocabulary, SharedTokens] | None = None
@@ -61,7 +56,7 @@ class DraftModel(GrowingDrafter):
         target = request.vocabularies.get(request.views[TARGET].model)
         draft = request.vocabularies.get(request.views[VIEW].model)
         if target is None or draft is None or target is draft:
-            return _Session(Expander(request, VIEW, self.settings))
+            return ExpandingSession(Expander(request, VIEW, self.settings))
         from ragdecode.decoding.vocabulary.intersecting import IntersectingSession
         from ragdecode.decoding.vocabulary.rewritten import RewrittenSession
         from ragdecode.decoding.vocabulary.translation import Translation
@@ -87,29 +82,3 @@ class DraftModel(GrowingDrafter):
         if known is None or known[0] is not target or known[1] is not draft:
             known = self._shared = target, draft, SharedTokens(target, draft)
         return known[2]
-
-
-class _Session(GrowingSession):
-    """A draft model with the target's vocabulary."""
-
-    def __init__(self, expander: Expander) -> None:
-        self._expander = expander
-        self._generated = 0
-
-    def grow(self, nodes: int, base: Draft | None = None) -> Generator[Look, torch.Tensor, Draft]:
-        """Grow a tree by the model's predictions."""
-        return self._expander.grow(nodes, self._generated, base=base)
-
-    def judge(self, draft: Draft) -> list[tuple[float, int] | None]:
-        """What the model makes of others' nodes."""
-        return self._expander.judge(draft)
-
-    def observe(self, verified: Verified) -> None:
-        """The answer goes on."""
-        self._generated += len(verified.committed)
-        self._expander.observe(verified)
-
-    def rewind(self, length: int) -> None:
-        """Back to the first ``length`` tokens."""
-        self._generated = length
-        self._expander.rewind(length)
