@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
+from ragdecode.decoding.drafter import Draft, Look
 from ragdecode.decoding.drafters.view import ViewDrafter, ViewDrafterSettings
 from ragdecode.decoding.engine import Engine
 from ragdecode.decoding.monitor import Rewind
 from ragdecode.decoding.request import Request, Sampling, View
 from ragdecode.decoding.rules.cad import Cad, CadSettings
+from ragdecode.decoding.speculation.asking import reading
 from tests.decoding.engines import VOCAB, backend, decode, model, prompt
 from tests.decoding.test_commit import Scripted
 from tests.reference import naive
@@ -160,3 +164,46 @@ def test_draws_of_a_view_verified_by_rejection_follow_the_target():
 def test_the_target_itself_is_refused_as_its_draft_model():
     with pytest.raises(ValueError, match="costs a full pass for every token"):
         ViewDrafterSettings(name="with_context")
+
+
+def test_the_first_look_reads_the_prompt_which_is_no_cost_of_the_draft():
+    shares: list[float] = []
+
+    class Watched(ViewDrafter):
+        part_name = "watched"
+
+        def start(self, request):
+            session = super().start(request)
+            grow = session.grow
+
+            def watched(nodes, base=None):
+                growing = grow(nodes, base)
+                look, answer = next(growing), None
+                try:
+                    while True:
+                        shares.append(reading(active, look))
+                        answer = yield look
+                        look = growing.send(answer)
+                except StopIteration as done:
+                    return done.value
+
+            session.grow = watched
+            return session
+
+    engine = Engine({"main": backend()})
+    engine.submit(ask(drafters=[Watched(ViewDrafterSettings(name="rag", gain=0.0, depth=2))], max_new_tokens=6))
+    active = engine._waiting[0]
+    while engine.busy:
+        engine.step()
+    assert shares[0] == 34 / 35  # the last token of the prompt is what the draft goes on from
+    assert len(shares) > 4
+    assert set(shares[1:]) == {0.0}
+
+
+def test_the_share_of_a_prompt_in_a_look_is_that_of_its_tokens():
+    row = SimpleNamespace(prompt=range(30), cached=20, length=lambda tokens: 30 + len(tokens))
+    item = SimpleNamespace(rows={"rag": row}, tokens=[5] * 4)
+    look = Look("rag", Draft.chain([7] * 6))
+    assert reading(item, look) == 9 / 20
+    row.cached = 29
+    assert reading(item, look) == 0.0

@@ -50,12 +50,13 @@ def ask(
                 else:
                     _advance(item, name, proposal, None, asking, drafts, scratches)
     while asking:
+        drafting = [1 - reading(item, look) for item, _, _, look in asking]
         started = time.perf_counter()
         answers = _look([(item, look) for item, _, _, look in asking], backends, vocab_size, scratches)
         share = (time.perf_counter() - started) / len(asking)
         waiting, asking = asking, []
-        for (item, name, generator, _), answer in zip(waiting, answers, strict=True):
-            with alone(item, failed), _timed(item, name, share):
+        for (item, name, generator, _), part, answer in zip(waiting, drafting, answers, strict=True):
+            with alone(item, failed), _timed(item, name, share * part):
                 _advance(item, name, generator, answer, asking, drafts, scratches)
 
 
@@ -69,6 +70,13 @@ def _timed(item: Active, name: str, share: float = 0.0) -> Iterator[None]:
         assert item.slot is not None
         asked = item.slot.asked
         asked[name] = asked.get(name, 0.0) + share + time.perf_counter() - started
+
+
+def reading(item: Active, look: Look) -> float:
+    """Which share of a look's tokens are those of the view's prompt, which is read once and not for this draft."""
+    row = item.rows[look.view]
+    unread = max(0, len(row.prompt) - 1 - row.cached)  # its last token is the look's own
+    return unread / max(1, row.length(item.tokens) - row.cached + len(look.draft.tokens))
 
 
 @contextmanager
