@@ -337,3 +337,18 @@ def test_what_drafters_take_is_put_into_proportion_to_how_fast_passes_are_now():
             governor.settle([slot], busy * FLAT.seconds([(1, 200)]))
     assert asks[:60] == asks[60:]
     assert 0 < sum(asks[:60]) < 60
+
+
+@pytest.mark.parametrize("make", COSTED)
+def test_draws_that_are_tested_are_always_asked_for_and_never_cut(make):
+    """Else answers of a seed would depend on the batch and on timing."""
+    governor = make(costs(StepCost((1, 2), (0.01, 1.0), (0.0, 0.0))))
+    slot = governor.slot({"view": ("main", 10, 4), "free": None})
+    for _ in range(30):
+        slot.begin([("main", 50)], 8, draws=True)
+        names = [governor.ask([slot], paid=paid)[0] for paid in (False, True)]
+        assert names == [["free"], ["view"]]
+        slot.asked, slot.drawn, slot.told = {"view": 0.05, "free": 0.0}, 5, True
+        governor.choose([slot])
+        governor.settle([slot])
+        assert slot.kept == []

@@ -28,7 +28,8 @@ class Slot:
         rows: The verified rows of the step.
         nodes: Largest tree, root included; 1 where nothing can be drafted.
         expand: Candidates that a rule sees at each node, in a pass of their own.
-        draws: Whether drafts are tested as drawn: a tree is kept as it was proposed, or not asked for.
+        draws: Whether drafts are tested as drawn: its drafter is asked in every step, and the tree is kept as it was
+            proposed. What tests give depends on the draft, which must not depend on the batch or on time.
         trie: What was proposed.
         drawn: Nodes of a tree that is kept as it was proposed, root included.
         asked: Seconds that each drafter took that was asked.

@@ -91,11 +91,11 @@ class Throughput(CostedGovernor):
         for slot, options in zip(slots, names, strict=True):
             own = self.left(slots, slot)
             asked.append([])
+            if slot.draws:
+                asked[-1] += options
+                continue
             for name in options:
                 seconds = self._seconds(slot, name)
-                if slot.draws:  # all that it draws will be fed
-                    sizes = [one.nodes if one is slot else 1 for one in slots]
-                    seconds += self.seconds(slots, sizes) - self.plain(slots)
                 if seconds > min(allowed, own):
                     continue
                 record = self._record(name, slot)
@@ -124,10 +124,11 @@ class Throughput(CostedGovernor):
         self._tokens = self._tokens * keep + worth / plain
         self._undrafted = self._undrafted * keep + spent / plain
         for slot in slots:
+            if slot.draws:
+                continue
             gains = credit_of(slot, slot.kept)
             for name in slot.asked:
-                gain = float(len(slot.accepted)) if slot.draws else gains.get(name, 0.0)
-                self._record(name, slot).add(gain, self.asked(slot, name))
+                self._record(name, slot).add(gains.get(name, 0.0), self.asked(slot, name))
             if slot.probe is not None:
                 period = PROBE if slot.probe in slot.accepted else min(2 * slot.rest[1], RARELY)
                 slot.rest = [period, period]

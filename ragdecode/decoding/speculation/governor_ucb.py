@@ -44,7 +44,7 @@ class Bandit(CostedGovernor):
         """The drafters of the arm; it is drawn before the first are asked."""
         if not paid:
             self.arm = self._best(slots)
-        return [[name for name in candidates(slot, paid=paid) if name in self.arm[0]] for slot in slots]
+        return [[name for name in candidates(slot, paid=paid) if slot.draws or name in self.arm[0]] for slot in slots]
 
     def choose(self, slots: Sequence[Slot]) -> None:
         """The best nodes that the arm's size and the accounts allow."""
