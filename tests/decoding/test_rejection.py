@@ -300,6 +300,40 @@ def test_a_view_that_draws_follows_it(branch):
     assert sum(result.stats.accepted for result in results.values()) > 200
 
 
+def test_sampling_transforms_and_the_penalty_come_before_the_test():
+    """Top-k, top-p and the repetition penalty shape what draws are tested against, path by path."""
+    sampling = Sampling(temperature=0.9, top_k=4, top_p=0.95, repetition_penalty=1.6)
+    requests = [
+        Request(
+            f"s{run}",
+            {"with_context": View(PROMPTS["with_context"])},
+            drafters=[Drawing((2, 2))],
+            sampling=sampling,
+            max_new_tokens=2,
+            max_draft_nodes=16,
+            verification="rejection",
+        )
+        for run in range(400)
+    ]
+    counts = torch.zeros(VOCAB, VOCAB, dtype=torch.float64)
+    for result in decode(engine(), *requests).values():
+        counts[tuple(result.tokens)] += 1
+    ideal = torch.zeros_like(counts)
+    for path in itertools.product(range(VOCAB), repeat=2):
+        chance = 1.0
+        for length, token in enumerate(path):
+            scores = naive.next_log_probs(stock(), [*PROMPTS["with_context"], *path[:length]])
+            for seen in set(path[:length]):
+                scores[seen] *= 1.6
+            chance *= float(naive.warped(scores, 0.9, 4, 0.95, 0.0)[token])
+        ideal[path] = 400 * chance
+    assert not counts[ideal == 0].any()
+    large = ideal >= 5
+    degrees = int(large.sum()) - 1
+    square = float(((counts - ideal) ** 2 / ideal)[large].sum())
+    assert (square - degrees) / (2 * degrees) ** 0.5 < 4
+
+
 def test_a_drafter_that_drops_draws_is_found_out():
     drafters = [Drawing((3, 3), keep=2)]
     answers = sampled(700, 1.0, 0.5, drafters=drafters, max_draft_nodes=16, verification="rejection")
