@@ -123,4 +123,7 @@ def stats_json(stats: Stats, seconds: Seconds, monitors: Mapping[str, Any]) -> d
         "drafted": stats.drafted,
         "accepted": stats.accepted,
         "sources": stats.sources,
+        "nodes": stats.nodes,
+        "asked": stats.asked,
+        "draft_seconds": stats.draft_seconds,
     } | ({"monitors": plain_json(monitors)} if monitors else {})

@@ -132,6 +132,9 @@ def test_auto_drafts_and_changes_no_token(make):
     assert drafted.token_ids == plain.token_ids
     assert set(drafted.stats.asked) >= {"prompt_lookup", "recycling"}
     assert drafted.stats.nodes == drafted.stats.drafted + drafted.stats.steps
+    told = drafted.to_json()["stats"]
+    assert (told["nodes"], told["asked"]) == (drafted.stats.nodes, drafted.stats.asked)
+    assert 0 < told["draft_seconds"] < 60
 
 
 @pytest.mark.parametrize(
