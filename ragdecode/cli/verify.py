@@ -102,7 +102,10 @@ def _notes(pipeline: Pipeline, summary: Summary) -> list[str]:
     if not pipeline.loaded.spec.decode.draft:
         notes.append("the pipeline has no drafters: both runs are the same")
     elif not summary.proposed:
-        notes.append("nothing was drafted on these prompts: this run shows nothing about the drafters")
+        notes.append(
+            "nothing was drafted on these prompts, so this run shows nothing about the drafters; a governor that finds "
+            "drafts too dear is kept out with --set decode.governor=off"
+        )
     if pipeline.model.dtype.itemsize < 4:
         notes.append("equal tokens are promised for float32 and wider: passes of other shapes round differently here")
     return notes

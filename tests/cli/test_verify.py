@@ -18,6 +18,9 @@ LINES = [
     {"id": "c", "question": "How old?", "passages": [{"text": "The cheese of Tollin is blue and old, old, old."}]},
 ]
 
+#: a governor might draft nothing here, as passes happen to take long
+DECODE = {"draft": "prompt_lookup", "governor": "off", "max_new_tokens": 16}
+
 
 @pytest.fixture
 def verify(app, run, tmp_path):  # noqa: F811
@@ -25,7 +28,7 @@ def verify(app, run, tmp_path):  # noqa: F811
     file.write_text("\n".join(map(json.dumps, LINES)))
 
     def call(*arguments, **decode):
-        tiny_app.write_pipeline(app, "p", decode={"draft": "prompt_lookup", "max_new_tokens": 16} | decode)
+        tiny_app.write_pipeline(app, "p", decode=DECODE | decode)
         return run("verify", "p", "--prompts", file, *arguments)
 
     return call
@@ -172,10 +175,6 @@ def test_without_drafters_it_says_so(verify):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (
-            ["--set", "decode.verification=rejection", "--set", "decode.sampling.temperature=1"],
-            "keeps the distribution",
-        ),
         (["--batch", "9"], "engine.max_batch"),
         (["--batch", "0"], "--batch"),
         (["--prompts", "none.jsonl"], "cannot read the requests none.jsonl"),
@@ -185,6 +184,15 @@ def test_wrong_input_ends_with_two(verify, arguments, message):
     code, out, err = verify(*arguments)
     assert (code, out) == (2, "")
     assert message in err
+
+
+def test_rejection_is_refused_when_sampling_only(verify):
+    decode = {"draft": {"view": {"name": "without_context"}}, "verification": "rejection", "max_new_tokens": 6}
+    code, out, err = verify(**decode, sampling={"temperature": 1.0})
+    assert (code, out) == (2, "")
+    assert "keeps the distribution of answers when sampling, not the answers themselves" in err
+    assert "decode.verification=noise" in err
+    assert verify("--limit", "1", **decode)[0] == 0
 
 
 def test_an_interrupt_ends_with_130(verify, monkeypatch):
