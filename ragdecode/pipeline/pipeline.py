@@ -213,11 +213,11 @@ class Pipeline:
             RunError: Memory ran out.
         """
         self._check_open()
-        asked = list(requests)
+        asked, preparer = list(requests), self._preparer
         problems = []
         for item in asked:
             try:
-                self._preparer.line(item)
+                preparer.line(item)
             except InputError as error:
                 problems.append(error.message)
         if problems:
@@ -226,7 +226,7 @@ class Pipeline:
 
         def prepare() -> Iterator[Prepared]:
             for place, item in enumerate(asked):
-                flying[place] = self._preparer.line(item)
+                flying[place] = preparer.line(item)
                 yield flying[place]
 
         done: dict[int, Decoded] = {}
@@ -347,7 +347,9 @@ class Pipeline:
     def _preparer(self) -> Preparer:
         models = self._models
         self._parts.meet({view.name: models.backends[view.model] for view in self._plans.views})
-        return Preparer(self._spec.decode, self._parts, self._plans, models, models.windows, self._source.resources)
+        # opened before any request is made, so that what is wrong with them is told once
+        resources = self._source.resources({name for part in self._parts.drafters for name in part.resources})
+        return Preparer(self._spec.decode, self._parts, self._plans, models, models.windows, resources)
 
     def _evidence(self, questions: Sequence[Question]) -> list[Found]:
         """The passages of each question: its own, else what is found for it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -54,7 +54,7 @@ class Preparer:
         plans: Its views.
         models: The pipeline's models: tokenizers and end tokens.
         windows: Longest row of each backend key, in tokens.
-        resources: Gives what drafters read besides the request, by name; asked with the first request.
+        resources: What drafters read besides the request, by name.
     """
 
     def __init__(
@@ -64,10 +64,10 @@ class Preparer:
         plans: ViewPlans,
         models: PipelineModels,
         windows: Mapping[str, int],
-        resources: Callable[[Collection[str]], Mapping[str, Any]] | None = None,
+        resources: Mapping[str, Any] | None = None,
     ) -> None:
         self._spec = spec
-        self._resources = resources
+        self._resources = resources or {}
         self._parts = parts
         self._plans = plans
         self._tokenizer = models.tokenizer
@@ -222,13 +222,8 @@ class Preparer:
             detokenize=tokenizer.decode,
             tokenize=partial(tokenizer.encode, special=False),
             alternatives=alternatives,
-            resources=self._read(parts),
+            resources=self._resources,
         )
-
-    def _read(self, parts: DecodeParts) -> Mapping[str, Any]:
-        """What the drafters read besides the request."""
-        names = {name for drafter in parts.drafters for name in drafter.resources}
-        return self._resources(names) if names and self._resources else {}
 
     def _retrieve_more(
         self,

@@ -9,6 +9,7 @@ import pytest
 
 from ragdecode.errors import InputError, RunError, SpecError
 from ragdecode.pipeline.pipeline import Pipeline
+from ragdecode.pipeline.request import DecodeRequest
 from ragdecode.spec.load import load_pipeline
 from tests.pipeline.tiny_app import write_pipeline
 
@@ -87,8 +88,11 @@ def test_an_index_of_another_tokenizer_is_refused(app, tiny_model, make):
     file.write_text(json.dumps(table))
     tokenizer = {"name": "other", "source": {"path": {"path": "../other"}}}
     pipeline = make({"draft": ["datastore"]}, search=True, index=INDEX | {"tokenizer": tokenizer})
-    with pytest.raises(InputError, match=r"another tokenizer than the model's(.|\n)*leave index.tokenizer out"):
+    message = r"^the datastore of the index .* another tokenizer than the model's(.|\n)*leave index.tokenizer out"
+    with pytest.raises(InputError, match=message):
         pipeline.ask(QUESTION)
+    with pytest.raises(InputError, match=message):  # told once, not for each request
+        list(pipeline.decode([DecodeRequest("a", prompts={"with_context": "abc"})] * 2))
 
 
 def test_a_damaged_datastore_is_refused(make, app):
