@@ -19,12 +19,20 @@ from ragdecode.spec.settings import Settings
 if TYPE_CHECKING:
     from ragdecode.decoding.request import Request
 
-#: Acceptance to start from. Rows: how many later n-grams there are (0, 1, 2 and more). Columns: token of the
-#: continuation (1, 2, 3 and later). Measured on prompts of Spec-Bench.
-_PRIORS = ((0.30, 0.50, 0.60), (0.14, 0.45, 0.55), (0.08, 0.40, 0.50))
+#: Acceptance to start from. Rows: how many later n-grams of text there are (0, 1, 2 and more), then the same for those
+#: of the window. Columns: token of the continuation (1, 2, 3 and later). Measured on prompts of Spec-Bench.
+_PRIORS = (
+    (0.27, 0.51, 0.50),
+    (0.11, 0.38, 0.38),
+    (0.07, 0.20, 0.20),
+    (0.20, 0.40, 0.45),
+    (0.10, 0.30, 0.35),
+    (0.06, 0.15, 0.20),
+)
+_RANKS = len(_PRIORS) // 2
 _STEPS = len(_PRIORS[0])
 _WINDOW = len(_PRIORS) * _STEPS
-_WINDOW_PRIOR = 0.05
+_WINDOW_PRIOR = 0.03
 
 
 class LookaheadSettings(Settings):
@@ -35,7 +43,8 @@ class LookaheadSettings(Settings):
     window: int = Field(default=4, ge=1, le=32)
     """Columns of guesses that are improved at once (W); each takes N - 1 tokens of a pass."""
     guesses: int = Field(default=6, ge=1, le=32)
-    """N-grams that are kept, and verified, after each token (G); each takes up to N - 1 tokens of a pass."""
+    """N-grams that are kept, and verified, after each token (G), of the window and of text each; each takes up to
+    N - 1 tokens of a pass."""
     prompt: bool = True
     """Whether n-grams of the prompt are in the pool from the beginning."""
 
@@ -84,7 +93,7 @@ class _Session(DraftSession):
             nodes = fed_nodes(self._draft, verified)
             predicted, _ = verified.top(1)
             for first, continuation in self._window.advance(nodes, predicted, len(verified.committed)):
-                self._pool.add(first, continuation)
+                self._foreseen.add(first, continuation)
         self._draft = Draft()
         text = [*self._tail, *verified.committed]
         self._pool.add_text(text, len(self._tail))
@@ -108,7 +117,9 @@ class _Session(DraftSession):
         level = self._settings.level
         self._prompt = prompt
         self._end = list(prompt[-level:])
+        # apart, so that what the window makes up does not drive out what was written
         self._pool = Pool(level - 1, self._settings.guesses)
+        self._foreseen = Pool(level - 1, self._settings.guesses)
         if self._settings.prompt:
             self._pool.add_text(prompt)
         self._pool.add_text([*self._end, *self._answer], len(self._end))
@@ -122,12 +133,13 @@ class _Session(DraftSession):
         self._draft = Draft()
 
     def _guesses(self) -> Trie:
-        """All n-grams of the pool that begin with the last token, later ones first."""
+        """All n-grams of text and of the window that begin with the last token."""
         trie = Trie()
-        for rank, continuation in enumerate(self._pool.after(self._tail[-1])):
-            node, score = -1, 1.0
-            for step, token in enumerate(continuation):
-                kind = min(rank, len(_PRIORS) - 1) * _STEPS + min(step, _STEPS - 1)
-                score *= self._rates[kind]
-                node = trie.add(node, token, score, kind)
+        for first, pool in ((0, self._pool), (_RANKS, self._foreseen)):
+            for rank, continuation in enumerate(pool.after(self._tail[-1])):
+                node, score = -1, 1.0
+                for step, token in enumerate(continuation):
+                    kind = (first + min(rank, _RANKS - 1)) * _STEPS + min(step, _STEPS - 1)
+                    score *= self._rates[kind]
+                    node = trie.add(node, token, score, kind)
         return trie
