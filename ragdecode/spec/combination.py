@@ -7,6 +7,7 @@ from typing import Any
 
 from ragdecode.errors import RagDecodeError
 from ragdecode.spec import catalogue, registry
+from ragdecode.spec.automatic import expanded
 from ragdecode.spec.decode import DecodeSpec
 from ragdecode.spec.index import IndexSpec
 from ragdecode.spec.nearest import did_you_mean
@@ -56,7 +57,7 @@ class Combination:
             self._add(("model",), message, outermost=True)
         if spec.index is not None:
             self._index(spec.index, ("index",))
-            if not spec.retrieve and DATASTORE not in self._resources(spec.decode):
+            if not spec.retrieve and DATASTORE not in self._resources(expanded(spec).decode):
                 hint = "add 'retrieve:', or leave the index out if passages come with the request"
                 message = "nothing searches the index: the pipeline has no 'retrieve'"
                 self._add(("index",), message, hint, outermost=True)

@@ -114,6 +114,8 @@ def test_auto_takes_the_datastore_of_an_index_that_has_one(app):
         tiny_app.write_pipeline(app, "p2", **settings, index={**index, "stores": ["bm25", "tokens"]})
     ).spec
     assert "datastore" in names(within)
+    only = {"decode": {"draft": "auto"}, "index": {**index, "stores": ["tokens"]}}
+    assert "datastore" in names(load_pipeline(tiny_app.write_pipeline(app, "p3", **only)).spec)
 
 
 def test_auto_leaves_the_settings_of_those_that_are_named(app):
