@@ -32,8 +32,8 @@ METHODS = {
     "fixed": {"method": "fixed", "skip": [2, 5], "gain": 0.0},
     "every other": {"method": "fixed", "gain": 0.0, "width": 3},
     "swift": {"method": "swift", "window": 8, "budget": 40.0, "gain": 0.0, "width": 2},
-    "clasp": {"method": "clasp", "refresh": 2, "gain": 0.0},
-    "clasp layers": {"method": "clasp", "refresh": 1, "unit": "layer", "gain": 0.0, "ratio": 0.9},
+    "clasp": {"method": "clasp", "refresh": 2, "unit": "part", "gain": 0.0},
+    "clasp layers": {"method": "clasp", "refresh": 1, "gain": 0.0, "ratio": 0.9},
 }
 
 
@@ -142,12 +142,12 @@ class Checked(LlamaBackend):
 
     checked = 0
 
-    def forward(self, segments, *, hidden=False, skip=frozenset()):
-        if not skip:
+    def forward(self, segments, **kwargs):
+        if not kwargs.get("skip"):
             for segment in segments:
                 if segment.base:
                     self.verify(segment)
-        return super().forward(segments, hidden=hidden, skip=skip)
+        return super().forward(segments, **kwargs)
 
     def verify(self, segment):
         from ragdecode.decoding.backend import Segment
@@ -177,10 +177,10 @@ def test_it_does_not_look_before_the_prompt_is_read():
     fed = []
 
     class Counting(LlamaBackend):
-        def forward(self, segments, *, hidden=False, skip=frozenset()):
-            if skip:
+        def forward(self, segments, **kwargs):
+            if kwargs.get("skip"):
                 fed.append(sum(len(segment.tokens) for segment in segments))
-            return super().forward(segments, hidden=hidden, skip=skip)
+            return super().forward(segments, **kwargs)
 
     backend = Counting(stock().config.to_dict(), stock().state_dict(), dtype=torch.float64)
     settings = {"method": "fixed", "skip": [4, 5], "depth": 3, "width": 2, "gain": 0.0}
@@ -450,7 +450,7 @@ def test_clasp_costs_one_batched_pass():
 
 def test_clasp_on_a_model_skips_what_adds_nothing():
     backend = with_dead_parts(DEAD)
-    part = drafter(method="clasp", ratio=0.34, refresh=1, gain=0.0, depth=3, branch=1)
+    part = drafter(method="clasp", ratio=0.34, refresh=1, unit="part", gain=0.0, depth=3, branch=1)
     got = decode(
         Engine({"main": backend}), request("a", {"with_context": prompt(7, 14)}, drafters=[part], max_new_tokens=26)
     )["a"]

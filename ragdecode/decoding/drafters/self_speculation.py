@@ -32,8 +32,8 @@ class SelfSpeculationSettings(ExpansionSettings):
     every other layer, as far as ``ratio`` goes, if left out."""
     ratio: float = Field(default=0.45, gt=0.0, lt=1.0)
     """Share of sub-layers to skip; the first and the last layer are kept and not counted."""
-    unit: Literal["layer", "part"] = "part"
-    """For ``clasp``: skip whole layers, or attentions and feed-forward parts on their own."""
+    unit: Literal["layer", "part"] = "layer"
+    """For ``clasp``: skip whole layers, as published, or attentions and feed-forward parts on their own."""
     refresh: int = Field(default=8, ge=1)
     """For ``clasp``: steps after which the choice is made anew; it costs about one pass."""
     window: int = Field(default=32, ge=4, le=512)
@@ -109,7 +109,7 @@ class _Session(GrowingSession):
 
     def grow(self, nodes: int, base: Draft | None = None) -> Generator[Look, torch.Tensor, Draft]:
         """The tree that the model grows without the skipped sub-layers; nothing while its prompt is unread."""
-        if not self._read:
+        if not self._read or nodes < 1:
             # a look would read the whole prompt, and without those sub-layers
             return Draft()
         skip = yield from self._chosen.skip(self._answer)
