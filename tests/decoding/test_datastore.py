@@ -43,8 +43,8 @@ def test_the_most_frequent_continuations_make_a_tree():
     source = store([1, 2, 3, 4], [1, 2, 3, 5], [1, 2, 6], [9, 2, 7])
     draft = session(source, [8, 1, 2]).propose(4)
     assert (draft.tokens, draft.parents) == ([3, 6, 4, 5], [-1, -1, 0, 0])
-    assert draft.scores[0] == pytest.approx(2 / 3 * (1 - 1 / 3))
-    assert draft.scores[2] == pytest.approx(draft.scores[0] / 2 * (1 - 1 / 4))
+    assert draft.scores[0] == pytest.approx(2 / 3 * 9 / (9 + 12))
+    assert draft.scores[2] == pytest.approx(draft.scores[0] / 2 * 16 / (16 + 12))
     assert len(draft.classes) == 4
     assert draft.classes[0] != draft.classes[1], "shares of two thirds and of one third are told apart"
 
