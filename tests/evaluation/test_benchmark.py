@@ -46,7 +46,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def load(app: Path, **decode) -> Pipeline:
-    settings = {"draft": "prompt_lookup", "max_new_tokens": 12} | decode
+    settings = {"draft": "prompt_lookup", "governor": "off", "max_new_tokens": 12} | decode
     return Pipeline.load(tiny_app.write_pipeline(app, "p", decode=settings))
 
 
@@ -225,7 +225,7 @@ def test_what_cannot_be_compared_is_refused(app, monkeypatch):
 def command(app):
     from ragdecode.cli.bench import command
 
-    file = tiny_app.write_pipeline(app, "cli", decode={"draft": "prompt_lookup"})
+    file = tiny_app.write_pipeline(app, "cli", decode={"draft": "prompt_lookup", "governor": "off"})
 
     def call(*more, against="hf-greedy"):
         arguments = [file, "--prompts", app / "lines.jsonl", "--against", against, "--max-new-tokens", "4", *more]
