@@ -496,3 +496,12 @@ def test_sets_to_begin_with_are_spread_over_inner_layers(layers):
 def test_the_set_to_begin_with_is_every_other_layer():
     assert alternate(8, 6) == {4, 5, 8, 9, 12, 13}
     assert alternate(30, 28) == {part for layer in range(2, 30, 2) for part in (2 * layer, 2 * layer + 1)}
+
+
+def test_a_pipeline_on_the_transformers_backend_is_refused_when_checked():
+    from ragdecode.errors import SpecError
+    from ragdecode.spec.load import load_pipeline
+
+    load_pipeline("docs-qa", ["decode.draft=self"])
+    with pytest.raises(SpecError, match="skips layers of the model, which the transformers backend cannot do"):
+        load_pipeline("docs-qa", ["decode.draft=self", "engine.backend=transformers"])
