@@ -77,7 +77,7 @@ def open_corpus(folder: Path, target: Path, sets: Sequence[str] = ()) -> CorpusI
         target,
         token_offsets=models.token_offsets,
         tokenizer_fingerprint=models.tokenizer_fingerprint,
-        tokenizer=models.tokenizer,
+        tokenizer=lambda: models.tokenizer,
         encoders=models.encoder,
         progress=_progress,
     )

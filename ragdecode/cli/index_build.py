@@ -105,7 +105,7 @@ class _Run:
                 self.path,
                 token_offsets=self.models.token_offsets,
                 tokenizer_fingerprint=self.models.tokenizer_fingerprint,
-                tokenizer=self.models.tokenizer,
+                tokenizer=lambda: self.models.tokenizer,
                 encoders=self.models.encoder,
                 progress=self.progress,
                 announce=self.announce,

@@ -49,7 +49,7 @@ def build_index(
     force: bool = False,
     wait: float = 600.0,
     workers: int = 0,
-    tokenizer: CorpusTokenizer | None = None,
+    tokenizer: Callable[[], CorpusTokenizer] | None = None,
 ) -> BuildReport:
     """Bring the index in the folder ``target`` up to date with its corpus.
 
@@ -74,7 +74,7 @@ def build_index(
         wait: Seconds to wait while another process builds the same index.
         workers: Ray workers that read, split and embed; 0 for this process alone. They get ``token_offsets`` and
             ``encoders``, which must be picklable then.
-        tokenizer: The tokenizer itself, for stores that keep token ids; its fingerprint is ``tokenizer_fingerprint``.
+        tokenizer: Gives the tokenizer itself, called only by stores that keep token ids; it has the fingerprint above.
 
     Returns:
         What was done.
@@ -124,7 +124,7 @@ class _Build:
     workers: int
     old: Manifest | None
     reason: str
-    ids: CorpusTokenizer | None = None
+    ids: Callable[[], CorpusTokenizer] | None = None
     stages: list[StageReport] = field(default_factory=list)
 
     def run(self) -> BuildReport:

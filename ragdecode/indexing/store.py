@@ -122,7 +122,7 @@ class BuildContext:
         salvage: Folders of this store from interrupted builds over another set of passages; for what can be taken
             over, after a look at how far they had come.
         resumed: To be told how many texts need not be embedded because an interrupted build had done so.
-        tokenizer: The one that counts; None where the build was given none.
+        tokenizer: Gives the one that counts; None where the build was given none.
     """
 
     encoders: Encoders
@@ -133,7 +133,7 @@ class BuildContext:
     encode: Encode | None = None
     salvage: tuple[Path, ...] = ()
     resumed: Callable[[int], None] = lambda texts: None
-    tokenizer: CorpusTokenizer | None = None
+    tokenizer: Callable[[], CorpusTokenizer] | None = None
 
 
 @dataclass(frozen=True)

@@ -203,7 +203,7 @@ class PassageSource:
             path,
             token_offsets=models.token_offsets,
             tokenizer_fingerprint=models.tokenizer_fingerprint,
-            tokenizer=models.tokenizer,
+            tokenizer=lambda: models.tokenizer,
             encoders=models.encoder,
             progress=self._progress,
             announce=_announce,

@@ -171,7 +171,7 @@ def spec_of(root: Path) -> Any:
 
 
 def built(root: Path, target: Path, **more: Any) -> Any:
-    return build(spec_of(root), target, **({"tokenizer": WordIds()} | more))
+    return build(spec_of(root), target, **({"tokenizer": WordIds} | more))
 
 
 def opened(root: Path, target: Path) -> TokenDatastore:
@@ -220,7 +220,7 @@ def test_an_incremental_build_answers_like_a_fresh_one(tmp_path: Path) -> None:
         if step == 4:
             put(root, {"fruit/pear.md": "# Pears\n\nPears are blue. A pear tree is white.\n"})
         words.read.clear()
-        built(root, target, tokenizer=words)
+        built(root, target, tokenizer=lambda: words)
         assert sum("year" in text for text in words.read) == 1, "known documents are not tokenised again"
         built(root, tmp_path / f"fresh-{step}")
         kept, fresh = open_index(target), open_index(tmp_path / f"fresh-{step}")
@@ -370,7 +370,7 @@ elif point == "half written":
 elif point == "taken over":
     building.take_over, take = (lambda *args: die(take(*args))), building.take_over
 spec = doubles.index_spec(Path(sys.argv[2]), ["bm25", "tokens"])
-doubles.build(spec, Path(sys.argv[3]), tokenizer=doubles.WordIds())
+doubles.build(spec, Path(sys.argv[3]), tokenizer=doubles.WordIds)
 """
 
 

@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ class StoreStage:
         progress: Progress,
         old: Manifest | None,
         replaced: Manifest | None,
-        tokenizer: CorpusTokenizer | None = None,
+        tokenizer: Callable[[], CorpusTokenizer] | None = None,
     ) -> None:
         self.entries: dict[str, StoreEntry] = {}
         self.resumed_texts = 0

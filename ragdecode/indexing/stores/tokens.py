@@ -43,7 +43,7 @@ class TokensStore:
         from ragdecode.indexing.tokens.shard import id_type
         from ragdecode.indexing.tokens.texts import documents
 
-        tokenizer = context.tokenizer
+        tokenizer = context.tokenizer() if context.tokenizer else None
         if tokenizer is None:
             raise InputError("the store 'tokens' needs a tokenizer", hint="give build_index(tokenizer=...)")
         before = context.previous
