@@ -205,6 +205,8 @@ class Combination:
         for key in ("rule", "draft", "constraint", "monitor"):
             self._once(getattr(decode, key), (*path, key))
         self._reweighs(decode.rule, (*path, "rule"))
+        if decode.draft and decode.max_draft_nodes > 1:
+            self._on_trees(decode.rule, (*path, "rule"))
         for place, message, hint in verification_problems(decode, path, self._built):
             self._add(place, message, hint)
         used: set[str] = set()
@@ -235,6 +237,16 @@ class Combination:
             if other != part.name:
                 message = f"'{other}' and '{part.name}' cannot go together: both reweigh the {what}"
                 self._add((*path, position, part.name), message, "keep one of them")
+
+    def _on_trees(self, rules: Sequence[Part], path: Path_) -> None:
+        """A rule that depends on more than a node's own ancestors says nothing of drafts."""
+        for position, part in enumerate(rules):
+            if not getattr(self._built(part, (*path, position)), "on_trees", True):
+                message = f"'{part.name}' cannot be evaluated on drafts before they are accepted"
+                nodes = ".".join(map(str, (*path[:-1], "max_draft_nodes")))
+                self._add(
+                    (*path, position, part.name), message, f"leave the drafters or the rule out, or set {nodes}: 1"
+                )
 
     def _views(self, part: Part, decode: DecodeSpec, path: Path_, at: Path_) -> set[str]:
         """The views that a part asks for; missing ones and those of the wrong role are problems."""

@@ -89,6 +89,13 @@ class Evidence(Reads):
     reweighs = "evidence"
 
 
+class Sequential(_Built):
+    """A rule that depends on what was accepted."""
+
+    views = ()
+    on_trees = False
+
+
 class Expanding(_Built):
     """A rule that wants to see three candidates of every node."""
 
@@ -104,6 +111,7 @@ def _fakes(monkeypatch: pytest.MonkeyPatch) -> None:
     registry.register("retriever", "wide", WideSettings)(Wide)
     registry.register("rule", "reads", ReaderSettings)(Reads)
     registry.register("rule", "expands", ReaderSettings)(Expanding)
+    registry.register("rule", "sequential", ReaderSettings)(Sequential)
     registry.register("drafter", "looks", ReaderSettings)(Reads)
     registry.register("monitor", "watches", ReaderSettings)(Reads)
     registry.register("rule", "evidence_too", ReaderSettings)(Evidence)

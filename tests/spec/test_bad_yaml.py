@@ -132,6 +132,8 @@ CASES = [
     # combinations
     one("two that reweigh", GOOD + "decode:\n  rule:\n    - cad\n    - evidence_too: {view: without_context}\n", 5,
         "decode.rule.evidence_too", "'cad' and 'evidence_too' cannot go together: both reweigh the evidence"),
+    one("rule that no tree allows", GOOD + "decode:\n  rule:\n    - cad\n    - sequential\n  draft: prompt_lookup\n", 5,
+        "decode.rule.sequential", "cannot be evaluated on drafts", "decode.max_draft_nodes: 1"),
     one("view not declared", GOOD + "decode:\n  rule:\n    - reads\n", 4, "decode.rule.reads", "the view 'rag'",
         "decode.views.rag"),
     one("view mistyped", GOOD + "decode:\n  draft: {looks: {view: rga}}\n  views: {rag: {}}\n  rule: reads\n", 3,

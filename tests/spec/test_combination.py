@@ -39,6 +39,13 @@ def test_views_and_costs(app, decode, views, passes, rows, nodes):
     assert (cost.passes, cost.rows, cost.nodes, cost.tokens) == (passes, rows, nodes, rows * nodes)
 
 
+@pytest.mark.parametrize(
+    "decode", ["{rule: sequential}", "{rule: sequential, draft: looks, max_draft_nodes: 1, views: {rag: {}}}"]
+)
+def test_a_rule_that_no_tree_allows_goes_without_drafts(app, decode):
+    assert step_cost(pipeline(app, decode).spec).nodes == 1
+
+
 def test_a_rule_that_expands_costs_a_pass_over_the_candidates_of_every_node(app):
     cost = step_cost(pipeline(app, "{rule: [cad, expands], draft: prompt_lookup}").spec)
     assert (cost.passes, cost.rows, cost.nodes, cost.expanding) == (2, 3, 16, ("expands",))
