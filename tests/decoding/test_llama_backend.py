@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ragdecode.decoding.backend import Segment
-from ragdecode.decoding.backends.linear import PackedLinear, PlainLinear, choose
+from ragdecode.decoding.backends.linear import PACKED, PLAIN, PackedLinear, PlainLinear, choose
 from ragdecode.decoding.backends.llama import LlamaBackend
 from ragdecode.errors import InputError, RunError
 from tests.decoding.tiny_models import tiny
@@ -190,8 +190,8 @@ def test_packed_and_plain_linear_layers_agree(dtype):
 
 
 def test_auto_falls_back_where_packing_has_no_kernel_and_packed_says_why():
-    assert choose("auto", torch.device("cpu"), torch.float64) is PlainLinear
-    assert choose("auto", torch.device("cpu"), torch.float32) is PackedLinear
+    assert choose("auto", torch.device("cpu"), torch.float64) is PLAIN
+    assert choose("auto", torch.device("cpu"), torch.float32) is PACKED
     with pytest.raises(InputError, match="no packed product in torch.float64"):
         choose("packed", torch.device("cpu"), torch.float64)
 
