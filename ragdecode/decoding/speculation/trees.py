@@ -64,7 +64,7 @@ def _begin(item: Active, governor: Governor) -> Slot:
     if item.slot is None:
         item.slot = governor.slot({})
     looks: dict[str, tuple[str, int, int] | None] = {}
-    for part in item.request.drafters:
+    for part in item.request.drafters if item.request.max_draft_nodes > 1 else ():  # else their views have no rows
         seen = [item.rows[view] for view in part.views]
         look = (seen[0].model, seen[0].length(item.tokens), part.look_nodes) if seen else None
         looks[part.part_name] = looks.get(part.part_name) or look
