@@ -288,6 +288,7 @@ def test_inner_drafters_say_what_they_need():
     [
         ({"generate": "prompt_lookup"}, "no distribution to prune by"),
         ({"retrieve": ["prompt_lookup", "prompt_lookup"]}, "stands twice"),
+        ({"retrieve": ["auto"]}, "name them"),
         ({"retrieve": []}, "at least 1 item"),
         ({"generate": "nothing"}, "unknown drafter 'nothing'"),
     ],

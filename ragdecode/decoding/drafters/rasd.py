@@ -52,6 +52,8 @@ class RasdSettings(Settings):
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"the drafter '{name}' stands twice; remove one")
+            if name == "auto":
+                raise ValueError("'auto' stands for others in a pipeline's list only; name them: prompt_lookup, ...")
         return parts
 
 
