@@ -259,7 +259,10 @@ def test_any_mix_gives_the_tokens_of_the_undrafted_run(kind, seed):
     drafted = []
     for item in scenes:
         end = next(iter(item.end_tokens), None)
+        guesses = plain[item.id].tokens
         mine = shared if rng.random() < 0.5 else drafters(rng, kind, guesses, end, foreign=foreign)
+        if rng.random() < 0.4:
+            mine = [*(part for part in mine if part.part_name != "trees"), TreeDrafter(guesses, rng.randrange(99), end)]
         drafted.append(replace(item, drafters=mine, max_draft_nodes=rng.choice([1, 2, 3, 8, 24, 40])))
     costs = StepCosts({"main": FLAT})
     governor = rng.choice([FixedTree, lambda: Throughput(costs), lambda: Bandit(costs)])()
