@@ -28,10 +28,12 @@ class QuantizedSettings(ExpansionSettings):
     """Most looks at the model a step; each lets the tree grow by one level."""
     width: int = Field(default=1, ge=1, le=64)
     """Nodes that one look extends; 1 makes a chain, which is what so good a guesser wants."""
-    branch: int = Field(default=2, ge=1, le=64)
+    branch: int = Field(default=1, ge=1, le=64)
     """Most children of a node."""
     gain: float = Field(default=0.45, ge=0.0, le=1.0)
     """Stop when a look adds no more than this to the expected accepted tokens: about the time of a look in steps."""
+    noise: float = Field(default=0.1, gt=0.0, le=1.0)
+    """By how much the copy's logits are assumed to be off, in nats: how sure the drafter is of its best tokens."""
     otherwise: Literal["refuse", "idle"] = "refuse"
     """Where there are no 4-bit weights (another backend, a GPU): refuse to load, or draft nothing."""
 
@@ -76,7 +78,7 @@ class Quantized(GrowingDrafter):
 
     def start(self, request: Request) -> GrowingSession:
         """Begin with an empty answer."""
-        return _Session(Expander(request, TARGET, self.settings, light=True), self._able)
+        return _Session(Expander(request, TARGET, self.settings, light=True, noise=self.settings.noise), self._able)
 
 
 class _Session(GrowingSession):

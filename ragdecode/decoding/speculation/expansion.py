@@ -72,16 +72,26 @@ class Expander:
         settings: Bounds.
         coupled: Whether the view's tokens are the target's, so that noise by token is shared and draws count.
         light: Whether the looks are with the model's weights in lower precision.
+        noise: By how much the view's logits are assumed to differ from the target's, in nats; the less, the surer
+            of its best tokens is the estimate.
     """
 
     def __init__(
-        self, request: Request, view: str, settings: ExpansionSettings, *, coupled: bool = True, light: bool = False
+        self,
+        request: Request,
+        view: str,
+        settings: ExpansionSettings,
+        *,
+        coupled: bool = True,
+        light: bool = False,
+        noise: float = 1.0,
     ) -> None:
         self._request = request
         self._view = view
         self._settings = settings
         self._coupled = coupled
         self._light = light
+        self._noise = noise
         self._epoch = 0
         self._answer: list[int] = []
         self._opinions = Opinions()
@@ -199,14 +209,14 @@ class Expander:
 
         sampling = self._request.sampling
         if sampling.temperature == 0 or not self._coupled:
-            return log_q.exp()
+            return log_q.exp() if self._noise == 1 else (log_q / self._noise).softmax(dim=-1)
         depths = sorted({found.depths[node] for node in frontier})
         positions = [generated + depth for depth in depths]
         noise = gumbel(
             sampling.seed, self._request.id, self._epoch, positions, log_q.shape[-1], log_q.device
         )  # [depths, V]
         rows = [depths.index(found.depths[node]) for node in frontier]
-        return (sampling.temperature * (log_q.to(noise.dtype) + noise[rows])).softmax(dim=-1)
+        return (sampling.temperature / self._noise * (log_q.to(noise.dtype) + noise[rows])).softmax(dim=-1)
 
     def _frontier(self, found: Candidates, best: Sequence[int], room: int) -> list[int]:
         """What the next look extends: the best nodes that no look has extended and that may have children."""
