@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ragdecode.spec import registry
 from ragdecode.spec.part import Part, PartKind
 from ragdecode.spec.pipeline import PipelineSpec
@@ -10,22 +12,22 @@ from ragdecode.spec.pipeline import PipelineSpec
 AUTO = "auto"
 
 
-def automatic(spec: PipelineSpec) -> tuple[str, ...]:
-    """The drafters that ``auto`` brings; those that the pipeline names itself keep their own settings."""
+def automatic(spec: PipelineSpec) -> dict[str, dict[str, Any]]:
+    """The drafters that ``auto`` brings, with their settings; those that the pipeline names itself keep their own."""
     named = {part.name for part in spec.decode.draft}
     if AUTO not in named:
-        return ()
+        return {}
     info = registry.find("drafter", AUTO)
     assert info is not None
     stores = [part.name for part in spec.index.stores] if spec.index is not None else []
-    members: tuple[str, ...] = info.cls.members(registry.parts("drafter"), stores)  # type: ignore[attr-defined]
-    return tuple(name for name in members if name not in named)
+    members: dict[str, dict[str, Any]] = info.cls.members(registry.parts("drafter"), stores)  # type: ignore[attr-defined]
+    return {name: settings for name, settings in members.items() if name not in named}
 
 
 def expanded(spec: PipelineSpec) -> PipelineSpec:
     """The pipeline with the members in the place of ``auto``."""
     kind = PartKind("drafter")
-    members = [kind.validate(name) for name in automatic(spec)]
+    members = [kind.validate({name: settings}) for name, settings in automatic(spec).items()]
     draft: list[Part] = []
     for part in spec.decode.draft:
         draft += members if part.name == AUTO else [part]

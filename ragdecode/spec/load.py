@@ -96,7 +96,7 @@ def load_pipeline(target: str | Path, overrides: Sequence[str] = ()) -> LoadedPi
     from ragdecode.spec.automatic import automatic, expanded
 
     loaded = LoadedPipeline(**vars(_load("pipelines", target, overrides)))
-    return replace(loaded, spec=expanded(loaded.spec), automatic=automatic(loaded.spec))
+    return replace(loaded, spec=expanded(loaded.spec), automatic=tuple(automatic(loaded.spec)))
 
 
 def load_document(kind: str, target: str | Path, overrides: Sequence[str] = ()) -> LoadedDocument:

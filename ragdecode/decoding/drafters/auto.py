@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ragdecode.decoding.drafter import Drafter, DraftSession
 from ragdecode.errors import InputError
@@ -12,9 +12,15 @@ from ragdecode.spec.registry import register
 if TYPE_CHECKING:
     from ragdecode.decoding.request import Request
 
-#: What it stands for, cheapest first. Lookahead is not among them, for its window costs nodes in every step, nor is
-#: what skips layers, for its looks are passes.
-MEMBERS = ("prompt_lookup", "recycling", "ngram", "datastore")
+#: What it stands for, cheapest first, with the settings that differ from the usual. Lookahead is not among them, for
+#: its window costs nodes in every step, nor is what skips layers, for its looks are nearly whole passes.
+MEMBERS: dict[str, dict[str, Any]] = {
+    "prompt_lookup": {},
+    "recycling": {},
+    "ngram": {},
+    "datastore": {},
+    "quantized": {"otherwise": "idle"},
+}
 #: Members that read a store of the index.
 STORES = {"datastore": "tokens"}
 
@@ -24,9 +30,17 @@ class Auto(Drafter):
     """All drafters that need no further model: `draft: auto` is replaced by them when a pipeline is loaded."""
 
     @staticmethod
-    def members(known: Collection[str], stores: Collection[str]) -> tuple[str, ...]:
-        """The drafters that it stands for, of those that are ``known``, over an index with these stores."""
-        return tuple(name for name in MEMBERS if name in known and STORES.get(name, "") in {"", *stores})
+    def members(known: Collection[str], stores: Collection[str]) -> dict[str, dict[str, Any]]:
+        """The drafters that it stands for, of those that are ``known``, over an index with these stores.
+
+        Returns:
+            Their settings by name.
+        """
+        return {
+            name: settings
+            for name, settings in MEMBERS.items()
+            if name in known and STORES.get(name, "") in {"", *stores}
+        }
 
     def start(self, request: Request) -> DraftSession:
         """Never called: whoever builds a pipeline builds the members.
