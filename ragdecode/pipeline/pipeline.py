@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ragdecode.decoding import events as engine
 from ragdecode.decoding.request import Request
 from ragdecode.errors import InputError, RunError
+from ragdecode.models.huge_pages import prefer_huge_pages
 from ragdecode.models.progress import Progress, silent
 from ragdecode.pipeline.answer import Answer, Seconds
 from ragdecode.pipeline.answering import AnswerStream
@@ -62,6 +63,7 @@ class Pipeline:
         progress: Progress | None = None,
         fetch: bool = False,
     ) -> None:
+        prefer_huge_pages()
         told = progress or silent
         self.loaded = loaded
         self.name = loaded.name
