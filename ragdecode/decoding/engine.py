@@ -151,10 +151,13 @@ class Engine:
         guarded, failed = draft_trees(ready, self._backends, self.vocab_size, self._governor)
         work = [item for item in work if item.active.request.id not in failed]
         started = time.perf_counter()
+        apart = not any(
+            row.cached < row.length(item.active.tokens) - 1 for item in work for row in item.active.verified
+        )
         predicted = self._run(work, guarded)
         composed = compose(predicted, expand)
         nodes = signals.read(composed) if composed else []
-        seconds = time.perf_counter() - started if all(item.ready for item in work) else None  # prompts are apart
+        seconds = time.perf_counter() - started if apart else None  # no prompt was read in this pass
         for item, own_nodes in zip(composed, nodes, strict=True):
             active = item.predicted.active
             try:

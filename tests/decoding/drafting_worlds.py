@@ -25,7 +25,7 @@ class Speaker:
     Attributes:
         skill: Probability for each class that a guess whose parent is right is right.
         length: Tokens that it proposes.
-        seconds: What an ask takes.
+        seconds: What an ask for the whole chain takes; by token if it looks at a view, else at once.
         look: What it looks at, if it does.
         claim: What it claims of each token, given its parent.
         fresh: Whether every token has a class of its own, so that nothing can be learnt of it.
@@ -39,9 +39,9 @@ class Speaker:
     fresh: bool = False
     _count: int = 0
 
-    def draft(self, truth: Sequence[int], at: int, rng: random.Random) -> Draft:
+    def draft(self, truth: Sequence[int], at: int, rng: random.Random, room: int) -> Draft:
         tokens, kinds, right = [], [], True
-        for depth in range(self.length):
+        for depth in range(room):
             self._count += 1
             kind = rng.randrange(3)
             right = right and rng.random() < self.skill(kind, at)
@@ -101,9 +101,11 @@ def simulate(
                 for name in names:
                     slot, one = slots[i], groups[i][name]
                     run.asked[name] = run.asked.get(name, 0) + 1
-                    slot.asked[name] = one.seconds
+                    room = min(one.length, slot.rooms.get(name, one.length))
+                    slot.asked[name] = one.seconds * room / one.length if one.look else one.seconds
+                    slot.proposed[name] = room
                     slot.trie = slot.trie or Trie(0, max_depth=100, vocab_size=VOCAB, end_tokens=frozenset())
-                    slot.trie.add(name, one.draft(truths[i], at[i], rng))
+                    slot.trie.add(name, one.draft(truths[i], at[i], rng, room))
                     slot.trie.judge(slot.acceptance)
         governor.choose(slots)
         committed, loads, promised = 0, [], 0.0

@@ -44,9 +44,9 @@ def ask(
             if name not in names:
                 continue
             with alone(item, failed), _timed(item, name):
-                proposal = session.propose(item.slot.nodes - 1)
+                proposal = session.propose(item.slot.rooms.get(name, item.slot.nodes - 1))
                 if isinstance(proposal, Draft):
-                    drafts[item.request.id].append((name, proposal))
+                    _take(item, name, proposal, drafts)
                 else:
                     _advance(item, name, proposal, None, asking, drafts, scratches)
     while asking:
@@ -88,6 +88,13 @@ def alone(item: Active, failed: dict[str, Exception]) -> Iterator[None]:
         failed.setdefault(item.request.id, error)
 
 
+def _take(item: Active, name: str, draft: Draft, drafts: dict[str, list[tuple[str, Draft]]]) -> None:
+    """Note a draft that is done."""
+    assert item.slot is not None
+    item.slot.proposed[name] = item.slot.proposed.get(name, 0) + len(draft.tokens)
+    drafts[item.request.id].append((name, draft))
+
+
 def _advance(
     item: Active,
     name: str,
@@ -104,7 +111,7 @@ def _advance(
             scratches.pop(id(item.rows[look.view]), None)  # it writes behind the row too
             look = generator.send(look.study(RowLayers(item, item.rows[look.view])))
     except StopIteration as done:
-        drafts[item.request.id].append((name, done.value))
+        _take(item, name, done.value, drafts)
     else:
         if _fits(item, look):
             _check_look(item, look)

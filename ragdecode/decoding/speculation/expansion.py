@@ -138,6 +138,9 @@ class Expander:
             most = sum(found.scores[node] for node in frontier)
             if reached - expected <= settings.gain or most <= settings.gain:
                 break
+            least = min(found.scores[node] for node in best)
+            if len(best) == nodes and max(found.scores[node] for node in frontier) <= least:
+                break  # a child, which is no better than its parent, would take the place of none
             expected = reached
         return found.draft(best)
 

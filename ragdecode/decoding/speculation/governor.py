@@ -32,7 +32,10 @@ class Slot:
             proposed. What tests give depends on the draft, which must not depend on the batch or on time.
         trie: What was proposed.
         drawn: Nodes of a tree that is kept as it was proposed, root included.
+        rooms: Nodes that a drafter may propose, where that is fewer than all.
+        reserved: Seconds that were set aside for feeding what was asked for.
         asked: Seconds that each drafter took that was asked.
+        proposed: Nodes that each of them came up with.
         kept: Nodes of the trie that are fed, without the root.
         accepted: Of those, the ones on the accepted path.
         probe: A fed node that is there to be learnt from.
@@ -49,7 +52,10 @@ class Slot:
     draws: bool = False
     trie: Trie | None = None
     drawn: int = 1
+    rooms: dict[str, int] = field(default_factory=dict)
+    reserved: float = 0.0
     asked: dict[str, float] = field(default_factory=dict)
+    proposed: dict[str, int] = field(default_factory=dict)
     kept: list[int] = field(default_factory=list)
     accepted: list[int] = field(default_factory=list)
     probe: int | None = None
@@ -59,7 +65,8 @@ class Slot:
         """Start a step."""
         self.rows, self.nodes, self.expand, self.draws = rows, nodes, expand, draws
         self.trie, self.drawn, self.probe, self.told = None, 1, None, False
-        self.asked, self.kept, self.accepted = {}, [], []
+        self.rooms, self.asked, self.proposed, self.kept, self.accepted = {}, {}, {}, [], []
+        self.reserved = 0.0
 
     def observe(self, tree: Tree, path: Sequence[int]) -> None:
         """Count what verification told: the fed tree, and its nodes on the accepted path."""

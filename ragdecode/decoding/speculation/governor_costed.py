@@ -41,14 +41,21 @@ class CostedGovernor(Governor):
         return self.seconds(slots, [1] * len(slots))
 
     def left(self, slots: Sequence[Slot], slot: Slot | None = None) -> float:
-        """Seconds that may still be lost in this step, by all slots together or by one of them."""
+        """Seconds that may still be lost in this step, by all slots together or by one of them.
+
+        What was set aside for feeding what was asked for stays, also if the asking took longer than it was to: a
+        draft that is there and not fed is all loss.
+        """
         if slot is None:
             if self.ledger is None:
                 self.ledger = Ledger(self.plain(slots))
-            return self.ledger.left - sum(self.asked(one) for one in slots)
+            left, reserved = self.ledger.left, sum(one.reserved for one in slots)
+            left -= sum(self.asked(one) for one in slots)
+            return max(left, reserved) if reserved else left
         if slot.ledger is None:
             slot.ledger = Ledger(self.plain(slots) / len(slots))
-        return slot.ledger.left - self.asked(slot)
+        left = slot.ledger.left - self.asked(slot)
+        return max(left, slot.reserved) if slot.reserved else left
 
     def asked(self, slot: Slot, name: str | None = None) -> float:
         """What asking took in this step, one drafter or all of them, in seconds of the table."""

@@ -22,6 +22,7 @@ class Record:
     Attributes:
         gain: Tokens that may be expected of an ask.
         seconds: What an ask takes; None before the first.
+        each: The same, by node that it came up with; None before the first.
         asks: How often it was asked, old asks counting less.
         wait: Asks to leave out until the next trial, where it does not pay.
         pause: How many were left out before.
@@ -29,14 +30,18 @@ class Record:
 
     gain: float = 1.0
     seconds: float | None = None
+    each: float | None = None
     asks: float = 2.0
     wait: int = 0
     pause: int = 1
 
-    def add(self, gain: float, seconds: float) -> None:
-        """One more ask."""
+    def add(self, gain: float, seconds: float, proposed: int) -> None:
+        """One more ask, that came up with so many nodes."""
         self.asks = min(self.asks + 1, 16.0)
         self.gain += (gain - self.gain) / self.asks
+        if proposed:
+            each = seconds / proposed
+            self.each = each if self.each is None else self.each + (each - self.each) / self.asks
         self.seconds = seconds if self.seconds is None else self.seconds + (seconds - self.seconds) / self.asks
 
     def due(self) -> bool:
@@ -95,15 +100,18 @@ class Throughput(CostedGovernor):
                 asked[-1] += options
                 continue
             for name in options:
-                seconds = self._seconds(slot, name)
-                if seconds > min(allowed, own):
-                    continue
                 record = self._record(name, slot)
-                if record.gain >= price * seconds:
+                room, seconds, feeding = self._room(slots, slot, name, min(allowed, own))
+                if room < 1 or seconds > min(allowed, own):
+                    continue
+                if record.gain >= price * (seconds if record.seconds is None else record.seconds):
                     record.wait, record.pause = 0, 1
                 elif not record.due():
                     continue
                 asked[-1].append(name)
+                if slot.drafters[name] is not None:
+                    slot.rooms[name] = room
+                    slot.reserved += feeding
                 allowed, own = allowed - seconds, own - seconds
         return asked
 
@@ -128,7 +136,9 @@ class Throughput(CostedGovernor):
                 continue
             gains = credit_of(slot, slot.kept)
             for name in slot.asked:
-                self._record(name, slot).add(gains.get(name, 0.0), self.asked(slot, name))
+                proposed = slot.proposed.get(name, slot.nodes - 1)
+                if proposed or slot.drafters.get(name) is None:  # a view that is not read yet tells nothing
+                    self._record(name, slot).add(gains.get(name, 0.0), self.asked(slot, name), proposed)
             if slot.probe is not None:
                 period = PROBE if slot.probe in slot.accepted else min(2 * slot.rest[1], RARELY)
                 slot.rest = [period, period]
@@ -145,6 +155,29 @@ class Throughput(CostedGovernor):
             return max(measured)
         look = slot.drafters[name]
         return 0.0 if look is None else self.costs.seconds([(look[0], look[2] + 1, look[1])])
+
+    def _room(self, slots: Sequence[Slot], slot: Slot, name: str, allowed: float) -> tuple[int, float, float]:
+        """Nodes that a drafter may come up with, what asking for them and feeding them takes, and the feeding alone.
+
+        While the accounts are low, looks are taken one or two at a time.
+        """
+        room = slot.nodes - 1
+        if slot.drafters[name] is None:
+            return room, self._seconds(slot, name), 0.0
+        sizes = [one.nodes if one is slot else 1 for one in slots]
+        feeding = (self.seconds(slots, sizes) - self.plain(slots)) / room
+        each = self._each(slot, name) + feeding
+        room = max(0, min(room, int(allowed / each)))
+        return room, each * room, feeding * room
+
+    def _each(self, slot: Slot, name: str) -> float:
+        """What an ask takes by node that it has room for; before the first, a look by the table, or nothing."""
+        known = [record.each for (who, _), record in self._records.items() if who == name]
+        measured = [each for each in known if each is not None]
+        if measured:
+            return max(measured)
+        look = slot.drafters[name]
+        return 0.0 if look is None else self.costs.seconds([(look[0], 2, look[1])])
 
     def _record(self, name: str, slot: Slot) -> Record:
         level = self._levels.get(id(slot), 0) if slot.drafters.get(name) is not None else 0
