@@ -20,7 +20,9 @@ def automatic(spec: PipelineSpec) -> dict[str, dict[str, Any]]:
     info = registry.find("drafter", AUTO)
     assert info is not None
     stores = [part.name for part in spec.index.stores] if spec.index is not None else []
-    members: dict[str, dict[str, Any]] = info.cls.members(registry.parts("drafter"), stores)  # type: ignore[attr-defined]
+    members: dict[str, dict[str, Any]] = info.cls.members(  # type: ignore[attr-defined]
+        registry.parts("drafter"), stores, ruled=bool(spec.decode.rule)
+    )
     return {name: settings for name, settings in members.items() if name not in named}
 
 

@@ -105,6 +105,11 @@ def test_auto_stands_for_all_drafters_that_need_no_model(app):
     assert facts["headline"] == f"decode[{' + '.join(free)}]"
 
 
+def test_auto_leaves_the_copy_that_knows_one_view_out_under_a_rule(app):
+    loaded = load_pipeline(tiny_app.write_pipeline(app, "ruled", decode={"draft": "auto", "rule": "cad"}))
+    assert names(loaded.spec) == ["prompt_lookup", "recycling", "ngram"]
+
+
 def test_auto_takes_the_datastore_of_an_index_that_has_one(app):
     index = {"corpus": {"path": "../docs"}, "stores": ["bm25"]}
     settings = {"decode": {"draft": "auto"}, "retrieve": [{"bm25": {"top_k": 2}}]}

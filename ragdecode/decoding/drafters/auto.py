@@ -30,8 +30,10 @@ class Auto(Drafter):
     """All drafters that need no further model: `draft: auto` is replaced by them when a pipeline is loaded."""
 
     @staticmethod
-    def members(known: Collection[str], stores: Collection[str]) -> dict[str, dict[str, Any]]:
+    def members(known: Collection[str], stores: Collection[str], *, ruled: bool) -> dict[str, dict[str, Any]]:
         """The drafters that it stands for, of those that are ``known``, over an index with these stores.
+
+        Under a rule (``ruled``) the 4-bit copy is left out: it knows one view, and half of its guesses are wrong then.
 
         Returns:
             Their settings by name.
@@ -39,7 +41,7 @@ class Auto(Drafter):
         return {
             name: settings
             for name, settings in MEMBERS.items()
-            if name in known and STORES.get(name, "") in {"", *stores}
+            if name in known and STORES.get(name, "") in {"", *stores} and not (ruled and name == "quantized")
         }
 
     def start(self, request: Request) -> DraftSession:
