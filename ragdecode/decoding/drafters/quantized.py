@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from ragdecode.decoding.drafter import Draft, Look, Verified
+from ragdecode.decoding.speculation.expanding import ExpandingSession
 from ragdecode.decoding.speculation.expansion import Expander, ExpansionSettings
 from ragdecode.decoding.speculation.growing import GrowingDrafter, GrowingSession
 from ragdecode.errors import InputError
@@ -81,35 +82,24 @@ class Quantized(GrowingDrafter):
         return _Session(Expander(request, TARGET, self.settings, light=True, noise=self.settings.noise), self._able)
 
 
-class _Session(GrowingSession):
-    """An expander over the target's view, with light weights."""
+class _Session(ExpandingSession):
+    """An expander over the target's view, with light weights; it waits until the prompt is read."""
 
     def __init__(self, expander: Expander, able: bool) -> None:
-        self._expander = expander
+        super().__init__(expander)
         self._able = able
-        self._generated = 0
         self._read = False
 
     def grow(self, nodes: int, base: Draft | None = None) -> Generator[Look, torch.Tensor, Draft]:
         """The tree that the 4-bit weights grow; nothing while the prompt is unread, for a look would read it first."""
         if not self._able or not self._read or nodes < 1:
             return Draft()
-        return (yield from self._expander.grow(nodes, self._generated, base=base))
-
-    def judge(self, draft: Draft) -> list[tuple[float, int] | None]:
-        """Estimated acceptance and rank where the 4-bit weights were asked."""
-        return self._expander.judge(draft)
+        return (yield from super().grow(nodes, base))
 
     def observe(self, verified: Verified) -> None:
         """The answer grew, and all before it is read."""
         self._read = True
-        self._generated += len(verified.committed)
-        self._expander.observe(verified)
-
-    def rewind(self, length: int) -> None:
-        """The answer is shorter again, under other noise."""
-        self._generated = length
-        self._expander.rewind(length)
+        super().observe(verified)
 
     def retrieved(self, prompts: Mapping[str, Sequence[int]]) -> None:
         """Another prompt has to be read first."""
