@@ -147,14 +147,10 @@ class Throughput(CostedGovernor):
         """Tokens that a second is worth."""
         return self.speed * len(slots) / self.plain(slots)
 
-    def _seconds(self, slot: Slot, name: str) -> float:
-        """What an ask takes: as measured; before the first, one look by the table, or nothing."""
+    def _seconds(self, name: str) -> float:
+        """What an ask of a drafter that looks at nothing takes, as measured; nothing before the first."""
         known = [record.seconds for (who, _), record in self._records.items() if who == name]
-        measured = [seconds for seconds in known if seconds is not None]
-        if measured:
-            return max(measured)
-        look = slot.drafters[name]
-        return 0.0 if look is None else self.costs.seconds([(look[0], look[2] + 1, look[1])])
+        return max((seconds for seconds in known if seconds is not None), default=0.0)
 
     def _room(self, slots: Sequence[Slot], slot: Slot, name: str, allowed: float) -> tuple[int, float, float]:
         """Nodes that a drafter may come up with, what asking for them and feeding them takes, and the feeding alone.
@@ -163,7 +159,7 @@ class Throughput(CostedGovernor):
         """
         room = slot.nodes - 1
         if slot.drafters[name] is None:
-            return room, self._seconds(slot, name), 0.0
+            return room, self._seconds(name), 0.0
         sizes = [one.nodes if one is slot else 1 for one in slots]
         feeding = (self.seconds(slots, sizes) - self.plain(slots)) / room
         each = self._each(slot, name) + feeding
