@@ -110,23 +110,39 @@ def _apply_rules(
 
     def path(node: int, last: int | None = None, /) -> list[int]:
         item, local = owner[node]
-        accepted, drafted = item.active.tokens, item.tree.path(local)
-        if last is None:
-            return [*accepted, *drafted]
-        start = max(len(accepted) + len(drafted) - last, 0)
-        return [*accepted[start:], *drafted[max(start - len(accepted), 0) :]]
+        return path_of(item.active.tokens, item.tree.path(local), last)
 
     hidden: dict[str, torch.Tensor] = {}
     if any(rule.hidden for rule in rules):  # else some may lack them: a monitor of one request can ask for them too
         hidden = {view: torch.cat([item.hidden[view] for item in group]) for view in group[0].hidden}
     nodes = Nodes(composed=composed, log_probs=views, hidden=hidden, path=path)
+    sizes = [item.tree.size for item in group]
+    return fold(rules, nodes, lambda candidates: torch.cat([*expand(group, candidates.split(sizes))]))
+
+
+def fold(
+    rules: Sequence[Rule], nodes: Nodes, expand: Callable[[torch.Tensor], torch.Tensor] | None = None
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Run a rule chain over nodes; ``expand`` gives the states of their candidate children to rules that ask for them.
+
+    Returns:
+        Log-probabilities ``[N, V]``, and those that draws are tested by, where a rule asks for others.
+    """
     accepting = None
     for rule in rules:
         if rule.expand:
+            assert expand is not None
             candidates = nodes.composed.topk(min(rule.expand, nodes.composed.shape[-1]), dim=-1).indices  # [N, K]
-            seen = torch.cat([*expand(group, candidates.split([item.tree.size for item in group]))])
-            nodes = replace(nodes, candidates=candidates, candidate_hidden=seen)
+            nodes = replace(nodes, candidates=candidates, candidate_hidden=expand(candidates))
         if rule.verification:
             accepting = torch.log_softmax(rule.accepting(nodes), dim=-1)
         nodes = replace(nodes, composed=torch.log_softmax(rule.compose(nodes), dim=-1))
     return nodes.composed, accepting
+
+
+def path_of(accepted: list[int], drafted: list[int], last: int | None = None) -> list[int]:
+    """The tokens of an answer and of a draft below it, or the last few of them."""
+    if last is None:
+        return [*accepted, *drafted]
+    start = max(len(accepted) + len(drafted) - last, 0)
+    return [*accepted[start:], *drafted[max(start - len(accepted), 0) :]]
