@@ -13,9 +13,10 @@ from ragdecode.decoding.drafter import DraftSession
 from ragdecode.decoding.monitor import MonitorSession
 from ragdecode.decoding.overrides import apply_overrides
 from ragdecode.decoding.prompts import check_prompt
-from ragdecode.decoding.request import TARGET, FinishReason, Request, Result, Stats, TokenRecord
+from ragdecode.decoding.request import TARGET, FinishReason, Request, Result, Stats, TokenRecord, View
 from ragdecode.decoding.row import Row
 from ragdecode.decoding.rule import Rule
+from ragdecode.decoding.ruling import Ruling
 from ragdecode.decoding.textstream import TextStream
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class Active:
     Attributes:
         request: What was asked.
         rows: Cache rows by view, the target first; none while the request waits.
-        rules: The rule chain in force; monitors may change its settings.
+        ruling: The rule chain in force, and its state; monitors may change its settings.
         sampling: The sampling in force.
         tokens: Accepted tokens.
         records: One record an accepted token.
@@ -45,7 +46,7 @@ class Active:
         self.request = request
         self._vocab = vocab_size
         self.rows: dict[str, Row] = {}
-        self.rules: Sequence[Rule] = [rule.start(request) for rule in request.rules]
+        self.ruling = Ruling(request)
         self.sampling = request.sampling
         self.tokens: list[int] = []
         self.records: list[TokenRecord] = []
@@ -73,6 +74,15 @@ class Active:
         self._seen: torch.Tensor | None = None
         self._started: float | None = None
         self._first: float | None = None
+
+    @property
+    def rules(self) -> Sequence[Rule]:
+        """The rule chain at work."""
+        return self.ruling.rules
+
+    def row_of(self, view: str) -> Row:
+        """The row in which a view is read; that of an early exit is the target's."""
+        return self.rows.get(view) or self.rows[TARGET]
 
     @property
     def verified(self) -> list[Row]:
@@ -143,8 +153,10 @@ class Active:
         Raises:
             InputError: The overrides are not possible; nothing has changed then.
         """
-        self.rules, self.sampling = apply_overrides(self.rules, self.sampling, overrides or {}, self.request)
+        parts, self.sampling = apply_overrides(self.ruling.parts, self.sampling, overrides or {})
+        self.ruling.change(parts, self.rows)
         del self.tokens[to:], self.records[to:], self.constraint_states[to + 1 :]
+        self.ruling.rewind(to, self.rows)
         if self.stream:
             self.stream.rewind(to)
         self.roll_back()
@@ -163,20 +175,22 @@ class Active:
         if self.stream and self.stream.stopped is not None:
             self.finished = "stop"
 
-    def replace_prompts(self, prompts: Mapping[str, Sequence[int]]) -> None:
+    def replace_prompts(self, views: Mapping[str, View]) -> None:
         """Put other prompts before the answer, for the views that are in use.
 
         Raises:
             InputError: A prompt does not fit.
             RunError: There is no memory for a longer row.
         """
-        mine = {view: prompt for view, prompt in prompts.items() if view in self.rows}
+        mine = {name: view.prompt for name, view in views.items() if name in self.rows}
         for view, prompt in mine.items():
             row = self.rows[view]
             known = self._vocab if row.own is None else row.backend.vocab_size
             check_prompt(view, prompt, self.request.max_new_tokens, row.backend.max_positions, known)
         for view, prompt in mine.items():
             self.rows[view].replace_prompt(prompt, self.tokens)
+        self.ruling.look_again(views)
+        self.ruling.begin_rows(self.rows)
         for _, drafter in self.drafters:
             drafter.retrieved(mine)
 

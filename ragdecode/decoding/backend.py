@@ -6,9 +6,11 @@ forgets a length), and only `Backend.keep` ever moves cache entries.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
+
+from ragdecode.decoding.intervention import HeadMask
 
 if TYPE_CHECKING:
     import torch
@@ -34,6 +36,10 @@ class Segment:
         earlier: With ``seen``: parents of the tokens in the slots ``seen .. base - 1``, -1 for those that follow the
             seen ones alone. New tokens may hang below them: ``parents`` then counts these first, and -1 still means
             the seen tokens. For backends that say `Backend.grafts`.
+        mask: Heads that are switched off, for backends whose `Backend.interventions` have ``heads``.
+        masked_from: First of the new tokens for which they are.
+        watch: Pairs of layer and query head whose attention at the wanted tokens is wanted, for backends whose
+            interventions have ``attention``.
     """
 
     row: int
@@ -44,6 +50,9 @@ class Segment:
     outputs: Sequence[int]
     seen: int | None = None
     earlier: Sequence[int] = ()
+    mask: HeadMask | None = None
+    masked_from: int = 0
+    watch: Sequence[tuple[int, int]] = ()
 
     @property
     def start(self) -> int:
@@ -58,10 +67,15 @@ class Output:
     Attributes:
         logits: Logits ``[M, V]`` in the backend's dtype.
         hidden: Last hidden states after the final norm ``[M, H]``, if asked for.
+        states: Residual stream after the blocks that were asked for ``[M, H]``, before the final norm.
+        attention: One a segment: attention weights ``[m, K, S + n]`` of the K watched heads at its m wanted tokens,
+            over the row's slots; None for a segment that watches none.
     """
 
     logits: torch.Tensor
     hidden: torch.Tensor | None = None
+    states: Mapping[int, torch.Tensor] = field(default_factory=dict)
+    attention: Sequence[torch.Tensor | None] = ()
 
 
 class Backend(Protocol):
@@ -71,6 +85,10 @@ class Backend(Protocol):
         vocab_size: Columns of the logits (V), padded embedding rows included.
         hidden_size: Size of a hidden state (H).
         max_positions: Longest row the model was made for.
+        blocks: Number of blocks of the model.
+        heads: Number of query heads of a block.
+        interventions: What it can do inside a pass: ``heads`` (switch heads off, row by row), ``exit`` (tell the
+            states of blocks, and project them), ``attention`` (tell the attention of heads).
         layers: Number of blocks whose parts a pass may leave out; 0 if it cannot.
         grafts: Whether segments may hang below tokens that were fed before (`Segment.earlier`).
         light: Whether it has a second copy of its weights in lower precision.
@@ -81,6 +99,9 @@ class Backend(Protocol):
     vocab_size: int
     hidden_size: int
     max_positions: int
+    blocks: int
+    heads: int
+    interventions: frozenset[str]
     layers: int
     grafts: bool
     light: bool
@@ -108,11 +129,26 @@ class Backend(Protocol):
         hidden: bool = False,
         skip: frozenset[int] = frozenset(),
         light: bool = False,
+        states: Collection[int] = (),
     ) -> Output:
         """Run the model once over the new tokens of all segments (at most one segment a row).
 
         With ``skip``, sub-layers are left out: 2 l is the attention of layer l, 2 l + 1 its feed-forward part.
         With ``light``, weights of lower precision are used, where the backend has them.
+        With ``states``, the states after these blocks are told, for backends whose interventions have ``exit``.
+        """
+
+    def project(
+        self, states: torch.Tensor, columns: torch.Tensor | None = None, *, normed: bool = True
+    ) -> torch.Tensor:
+        """What the states after a block would predict: logits ``[N, V]`` of ``states [N, H]``.
+
+        For backends whose interventions have ``exit``. A model that scales or caps its logits does so here too.
+
+        Args:
+            states: Residual stream after a block.
+            columns: Token ids ``[N, C]`` whose logits alone are wanted, ``[N, C]``.
+            normed: Apply the final norm first.
         """
 
     def save_prefix(self, row: int, length: int) -> Any:

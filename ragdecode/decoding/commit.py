@@ -24,12 +24,12 @@ from ragdecode.errors import RunError
 def commit(item: Composed, nodes: Sequence[NodeSignals]) -> list[Event]:
     """Accept what the composed distribution picked; move caches, tell the parts, and say what happened."""
     active, tree = item.predicted.active, item.predicted.tree
-    path, picked = walk(tree, [-1 if node.dead else node.token for node in nodes])
+    path, picked = _walk(item, nodes)
     before = len(active.tokens)
     events: list[Event] = []
     cut: tuple[str, Action] | None = None
     seen = active.stats.committed
-    for depth, (node, token) in enumerate(zip(path, picked, strict=True)):
+    for depth, (node, token) in enumerate(zip(path, picked, strict=False)):
         signal = nodes[node]
         if token < 0:
             active.finished = "constraint"
@@ -61,6 +61,7 @@ def commit(item: Composed, nodes: Sequence[NodeSignals]) -> list[Event]:
     active.stats.steps += active.stats.committed > seen
     _count_drafts(active, tree, path[: active.stats.committed - seen + 1])
     _keep(active, before, path[: max(taken, 1)])
+    active.ruling.accept(item.remembered, path[:taken], active.rows)
     verified = Verified(
         tokens=tree.tokens,
         parents=tree.parents,
@@ -80,6 +81,15 @@ def commit(item: Composed, nodes: Sequence[NodeSignals]) -> list[Event]:
         _last_words(active, events)
     _announce(active, events)
     return events
+
+
+def _walk(item: Composed, nodes: Sequence[NodeSignals]) -> tuple[list[int], list[int]]:
+    """The accepted path and the tokens picked on it; cut where it is another view's to say what comes next."""
+    path, picked = walk(item.predicted.tree, [-1 if node.dead else node.token for node in nodes])
+    for depth, node in enumerate(path):
+        if node in item.beyond:
+            return path[: depth + 1], picked[:depth]
+    return path, picked
 
 
 def _keep(active: Active, before: int, path: Sequence[int]) -> None:

@@ -6,12 +6,14 @@ All nodes of all requests that share a rule chain are composed together; a rule 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
 
+from ragdecode.decoding.early import EarlyStates
 from ragdecode.decoding.guard import Guarded
+from ragdecode.decoding.owners import Owners, ancestry
 from ragdecode.decoding.picking import pick
 from ragdecode.decoding.request import TARGET
 from ragdecode.decoding.rule import Nodes, Rule
@@ -30,12 +32,16 @@ class Predicted:
         guarded: Its tree, and what is forbidden after each node.
         logits: Raw logits of each view ``[N, V]``.
         hidden: Last hidden states of each view ``[N, H]``, where asked for.
+        states: Residual stream of the target after the blocks that rules read ``[N, H]``.
+        attention: Attention weights ``[N, K, S]`` of the heads that rules read, over the target's prompt.
     """
 
     active: Active
     guarded: Guarded
     logits: Mapping[str, torch.Tensor]
     hidden: Mapping[str, torch.Tensor]
+    states: Mapping[int, torch.Tensor] = field(default_factory=dict)
+    attention: torch.Tensor | None = None
 
     @property
     def tree(self) -> Tree:
@@ -53,6 +59,8 @@ class Composed:
         views: Each view's log-probabilities ``[N, V]``.
         picked: Token picked after each node ``[N]``, on the device.
         dead: Whether everything is forbidden there, bool ``[N]``, on the device.
+        remembered: By rule (its place in the chain), what it remembers of each node ``[N, X]``.
+        beyond: Nodes after which another view predicts than those that ran: what is predicted there means nothing.
     """
 
     predicted: Predicted
@@ -60,6 +68,8 @@ class Composed:
     views: Mapping[str, torch.Tensor]
     picked: torch.Tensor
     dead: torch.Tensor
+    remembered: Mapping[int, torch.Tensor] = field(default_factory=dict)
+    beyond: frozenset[int] = frozenset()
 
 
 #: Runs candidate children ``[N, K]`` of the nodes of each request; answers their hidden states ``[N, K, H]``.
@@ -78,71 +88,135 @@ def compose(batch: Sequence[Predicted], expand: Expand) -> list[Composed]:
             view: torch.log_softmax(_wide(torch.cat([item.logits[view] for item in group])), dim=-1)
             for view in group[0].logits
         }
-        log_probs, accepting = _apply_rules(group, views, expand)
+        ruled = apply_rules(group, views, expand)
         start = 0
         for item in group:
             span = slice(start, start + item.tree.size)
             start += item.tree.size
             own = {view: table[span] for view, table in views.items()}
-            tested = None if accepting is None else accepting[span]
-            picked, dead = pick(item.active, item.guarded, log_probs[span], own[TARGET], tested)
-            results[item.active.request.id] = Composed(item, log_probs[span], own, picked, dead)
+            tested = None if ruled.accepting is None else ruled.accepting[span]
+            log_probs = ruled.log_probs[span]
+            picked, dead = pick(item.active, item.guarded, log_probs, own[item.active.ruling.lead], tested)
+            remembered = {index: table[span] for index, table in ruled.remembered.items()}
+            results[item.active.request.id] = Composed(
+                item, log_probs, own, picked, dead, remembered, _beyond(item, remembered)
+            )
     return [results[item.active.request.id] for item in batch]
+
+
+def _beyond(item: Predicted, remembered: Mapping[int, torch.Tensor]) -> frozenset[int]:
+    """Nodes after which another view would predict than the one that ran."""
+    switching = [index for index, rule in enumerate(item.active.rules) if rule.switches]
+    if not switching or item.tree.size == 1:
+        return frozenset()
+    index, tree, ruling = switching[0], item.tree, item.active.ruling
+    accepted, found = ruling.past(index), set()
+    for node in range(1, tree.size):
+        if tree.parents[node] in found:
+            found.add(node)
+            continue
+        above = remembered[index][ancestry(tree, tree.parents[node])]
+        past = torch.cat([accepted, above]) if len(accepted) else above
+        if ruling.rules[index].running(past) != ruling.lead:
+            found.add(node)
+    return frozenset(found)
 
 
 def _wide(logits: torch.Tensor) -> torch.Tensor:
     return logits if logits.dtype is torch.float64 else logits.float()
 
 
-def _apply_rules(
-    group: Sequence[Predicted], views: Mapping[str, torch.Tensor], expand: Expand
-) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Run the rule chain over all nodes of a group.
+@dataclass(frozen=True)
+class Ruled:
+    """What a rule chain makes of the N nodes of a group of requests.
 
-    Returns:
-        Log-probabilities ``[N, V]``, and those that draws are tested by, where a rule asks for others.
+    Attributes:
+        log_probs: Composed log-probabilities ``[N, V]``.
+        accepting: Those that draws are tested by, where a rule asks for others.
+        remembered: By rule, what it remembers of each node ``[N, X]``.
     """
+
+    log_probs: torch.Tensor
+    accepting: torch.Tensor | None = None
+    remembered: Mapping[int, torch.Tensor] = field(default_factory=dict)
+
+
+def apply_rules(group: Sequence[Predicted], views: Mapping[str, torch.Tensor], expand: Expand) -> Ruled:
+    """Run the rule chain over all nodes of a group, whose views predict log-probabilities ``[N, V]``."""
     rules: Sequence[Rule] = group[0].active.rules
-    composed = views[TARGET]
+    composed = views[group[0].active.ruling.lead]
     if not rules:
-        return composed, None
-    owner = [(item, node) for item in group for node in range(item.tree.size)]
-
-    def path(node: int, last: int | None = None, /) -> list[int]:
-        item, local = owner[node]
-        return path_of(item.active.tokens, item.tree.path(local), last)
-
+        return Ruled(composed)
+    owners = Owners(group)
     hidden: dict[str, torch.Tensor] = {}
     if any(rule.hidden for rule in rules):  # else some may lack them: a monitor of one request can ask for them too
         hidden = {view: torch.cat([item.hidden[view] for item in group]) for view in group[0].hidden}
-    nodes = Nodes(composed=composed, log_probs=views, hidden=hidden, path=path)
+    nodes = Nodes(
+        composed=composed,
+        log_probs=views,
+        hidden=hidden,
+        path=owners.path,
+        lengths=owners.lengths(),
+        early=_early(group, rules, composed.shape[-1]),
+    )
     sizes = [item.tree.size for item in group]
-    return fold(rules, nodes, lambda candidates: torch.cat([*expand(group, candidates.split(sizes))]))
+    remembered: dict[int, torch.Tensor] = {}
+
+    def prepare(index: int, rule: Rule, nodes: Nodes) -> Nodes:
+        nodes = replace(nodes, attention=_attention(group, rule))
+        if rule.expand:
+            candidates = nodes.composed.topk(min(rule.expand, nodes.composed.shape[-1]), dim=-1).indices  # [N, K]
+            seen = torch.cat([*expand(group, candidates.split(sizes))])
+            nodes = replace(nodes, candidates=candidates, candidate_hidden=seen)
+        if rule.remembers:
+            remembered[index] = rule.remember(nodes)
+            nodes = replace(nodes, past=owners.past(index, remembered[index]))
+        return nodes
+
+    log_probs, accepting = fold(rules, nodes, prepare)
+    return Ruled(log_probs, accepting, remembered)
+
+
+#: Adds to the nodes what one rule of a chain asks for.
+Prepare = Callable[[int, Rule, Nodes], Nodes]
 
 
 def fold(
-    rules: Sequence[Rule], nodes: Nodes, expand: Callable[[torch.Tensor], torch.Tensor] | None = None
+    rules: Sequence[Rule], nodes: Nodes, prepare: Prepare | None = None
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Run a rule chain over nodes; ``expand`` gives the states of their candidate children to rules that ask for them.
+    """Run a rule chain over nodes.
 
     Returns:
         Log-probabilities ``[N, V]``, and those that draws are tested by, where a rule asks for others.
     """
     accepting = None
-    for rule in rules:
-        if rule.expand:
-            assert expand is not None
-            candidates = nodes.composed.topk(min(rule.expand, nodes.composed.shape[-1]), dim=-1).indices  # [N, K]
-            nodes = replace(nodes, candidates=candidates, candidate_hidden=expand(candidates))
+    for index, rule in enumerate(rules):
+        if prepare is not None:
+            nodes = prepare(index, rule, nodes)
         if rule.verification:
             accepting = torch.log_softmax(rule.accepting(nodes), dim=-1)
         nodes = replace(nodes, composed=torch.log_softmax(rule.compose(nodes), dim=-1))
     return nodes.composed, accepting
 
 
-def path_of(accepted: list[int], drafted: list[int], last: int | None = None) -> list[int]:
-    """The tokens of an answer and of a draft below it, or the last few of them."""
-    if last is None:
-        return [*accepted, *drafted]
-    start = max(len(accepted) + len(drafted) - last, 0)
-    return [*accepted[start:], *drafted[max(start - len(accepted), 0) :]]
+def _early(group: Sequence[Predicted], rules: Sequence[Rule], vocab_size: int) -> dict[int, EarlyStates]:
+    """The target after the blocks that the rules read."""
+    layers = {layer for rule in rules for layer in rule.layers}
+    backend = group[0].active.rows[TARGET].backend if layers else None
+    return {
+        layer: EarlyStates(backend, torch.cat([item.states[layer] for item in group]), vocab_size)
+        for layer in sorted(layers)
+        if backend is not None
+    }
+
+
+def _attention(group: Sequence[Predicted], rule: Rule) -> list[torch.Tensor]:
+    """Attention of the heads that a rule reads, ``[K, S]`` by node."""
+    if not rule.attends:
+        return []
+    tables = []
+    for item in group:
+        assert item.attention is not None
+        places = [item.active.ruling.attends.index(head) for head in rule.attends]
+        tables += list(item.attention[:, places])
+    return tables

@@ -61,7 +61,7 @@ class Look:
     """Asks the engine for a view's predictions after the nodes of a draft; yielded by drafters that use a model.
 
     The engine answers with log-probabilities ``[1 + len(draft.tokens), V]``: row 0 after the last accepted token,
-    row i + 1 after ``draft.tokens[i]``. Looks of many requests share a pass. Beyond the model's window, where the
+    row i + 1 after ``draft.tokens[i]``; only those ``wanted``, if told. Looks of many requests share a pass. Beyond the model's window, where the
     answer cannot reach, the predictions are without meaning.
 
     Attributes:
@@ -70,6 +70,9 @@ class Look:
         skip: Sub-layers that are left out, 2 l for the attention and 2 l + 1 for the feed-forward part of layer l.
             Such a look reads the row's cache and leaves it as it is.
         light: The look is with the model's weights in lower precision. Such a look, too, leaves the row's cache.
+        composed: The answer is what the request's rules compose of ``view``, which is the target, and of the views that
+            they read: all are run over the draft in one pass. Only where `composed_by_looks` allows it.
+        wanted: Rows of the answer that are wanted, in this order; all of them if None.
         answer: The answer in the tokens of the view's own model, if that has another vocabulary.
         back: The draft stands below the token this many places before the last accepted one, as if nothing had
             followed that token yet. Such a look, too, leaves the row's cache as it is.
@@ -84,7 +87,8 @@ class Look:
     back: int = 0
     study: Callable[[Layers], torch.Tensor] | None = None
     light: bool = False
-    needs_light: bool = True
+    composed: bool = False
+    wanted: Sequence[int] | None = None
 
 
 class Layers(Protocol):
@@ -206,6 +210,10 @@ class Drafter(ABC):
         Raises:
             InputError: It cannot draft from these models; the message says why.
         """
+
+    def looks_at(self, request: Request) -> Sequence[str]:
+        """The views that its looks run for a request: ``views``, and others that are verified anyway."""
+        return self.views
 
     @abstractmethod
     def start(self, request: Request) -> DraftSession:

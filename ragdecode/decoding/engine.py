@@ -14,20 +14,20 @@ import torch
 
 from ragdecode.decoding import signals
 from ragdecode.decoding.active import Active
-from ragdecode.decoding.backend import Backend, Segment
+from ragdecode.decoding.backend import Backend
 from ragdecode.decoding.commit import commit
-from ragdecode.decoding.compose import Predicted, compose
+from ragdecode.decoding.compose import compose
 from ragdecode.decoding.events import DoneEvent, Event, FailedEvent
 from ragdecode.decoding.expand import expand
-from ragdecode.decoding.guard import Guarded
+from ragdecode.decoding.intervention import EarlyExit, HeadMask
+from ragdecode.decoding.passes import run
 from ragdecode.decoding.prefixes import Prefixes
 from ragdecode.decoding.prompts import check_prompt
 from ragdecode.decoding.request import TARGET, Request
 from ragdecode.decoding.row import Row
 from ragdecode.decoding.schedule import Work, plan
-from ragdecode.decoding.segments import chunk, with_tree
 from ragdecode.decoding.speculation.governor import FixedTree, Governor
-from ragdecode.decoding.speculation.preconditions import check_rules, check_verification
+from ragdecode.decoding.speculation.preconditions import check_interventions, check_rules, check_verification
 from ragdecode.decoding.speculation.trees import draft_trees
 from ragdecode.errors import InputError, RunError
 
@@ -154,7 +154,7 @@ class Engine:
         apart = not any(
             row.cached < row.length(item.active.tokens) - 1 for item in work for row in item.active.verified
         )
-        predicted = self._run(work, guarded)
+        predicted = run(work, guarded, self._backends, self.vocab_size)
         composed = compose(predicted, expand)
         nodes = signals.read(composed) if composed else []
         seconds = time.perf_counter() - started if apart else None  # no prompt was read in this pass
@@ -171,52 +171,6 @@ class Engine:
             self._active.remove(active)
             self._close(active)
         self._told += [FailedEvent(name, error) for name, error in failed.items()]
-
-    def _run(self, work: Sequence[Work], trees: Mapping[str, Guarded]) -> list[Predicted]:
-        """One pass a model over prompt chunks and trees; predictions of the requests that have trees."""
-        logits: dict[str, dict[str, torch.Tensor]] = {}
-        hidden: dict[str, dict[str, torch.Tensor]] = {}
-        for model, backend in self._backends.items():
-            segments: list[Segment] = []
-            owners: list[tuple[Active, Row, int]] = []
-            for item in work:
-                tree = trees.get(item.active.request.id)
-                for row in [row for row in item.active.rows.values() if row.model == model]:
-                    if tree is not None and row.verified:
-                        segments.append(with_tree(row, item.active.tokens, tree.tree))
-                    elif limit := item.chunks.get(row.view, 0):
-                        segments.append(chunk(row, item.active.tokens, limit))
-                    else:
-                        continue
-                    owners.append((item.active, row, len(segments[-1].outputs)))
-                    item.active.start_clock()
-                    item.active.stats.forward_rows += 1
-                if any(owner[0] is item.active for owner in owners):
-                    item.active.stats.forward_passes += 1
-            if not segments:
-                continue
-            output = backend.forward(segments, hidden=any(active.wants_hidden for active, _, _ in owners))
-            start = 0
-            for segment, (active, row, wanted) in zip(segments, owners, strict=True):
-                if wanted:
-                    span = slice(start, start + wanted)
-                    logits.setdefault(active.request.id, {})[row.view] = output.logits[span, : self.vocab_size]
-                    if output.hidden is not None and active.wants_hidden:
-                        hidden.setdefault(active.request.id, {})[row.view] = output.hidden[span]
-                    row.cached = row.length(active.tokens)  # the tree's nodes count once they are committed
-                else:
-                    row.cached += len(segment.tokens)
-                start += wanted
-        ready = [item.active for item in work if item.active.request.id in trees]
-        return [
-            Predicted(
-                active,
-                trees[active.request.id],
-                {row.view: logits[active.request.id][row.view] for row in active.verified},
-                hidden.get(active.request.id, {}),
-            )
-            for active in ready
-        ]
 
     def _admit(self) -> None:
         """Give rows to waiting requests while there is room; one for which there never is room fails."""
@@ -252,10 +206,16 @@ class Engine:
     def _open_rows(self, active: Active) -> None:
         request = active.request
         widest = 1 + max((rule.expand for rule in request.rules), default=0)
+        exits = [name for name, view in request.views.items() if isinstance(view.intervention, EarlyExit)]
         for name, verified in _needed_views(request).items():
             view = request.views[name]
+            if isinstance(view.intervention, EarlyExit):
+                continue  # it reads the target's row
             backend = self._backends[view.model]
-            looked = max((part.look_nodes for part in request.drafters if name in part.views), default=0)
+            looking = [name, *exits] if name == TARGET else [name]
+            looked = max(
+                (part.look_nodes for part in request.drafters if not set(part.views).isdisjoint(looking)), default=0
+            )
             tree = max(request.max_draft_nodes * widest, 1 + looked)
             foreign = view.model in self._foreign
             # an answer may take more tokens of another vocabulary; beyond twice as many, no drafts are asked for
@@ -269,7 +229,11 @@ class Engine:
                 self._prefixes.clear()  # those in flight come first
                 handle = backend.open_row(capacity)
             own: list[int] | None = [] if foreign else None
-            active.rows[name] = Row(name, view.model, backend, handle, view.prompt, capacity, verified, own=own)
+            mask = view.intervention if isinstance(view.intervention, HeadMask) else None
+            active.rows[name] = Row(
+                name, view.model, backend, handle, view.prompt, capacity, verified, own=own, mask=mask
+            )
+        active.ruling.begin_rows(active.rows)
 
     def _take_cancelled(self) -> list[Event]:
         with self._lock:
@@ -327,6 +291,9 @@ class Engine:
             known = model.vocab_size if foreign else self.vocab_size
             check_prompt(name, view.prompt, request.max_new_tokens, model.max_positions, known)
         models = {name: backend for name, view in request.views.items() if (backend := self._backends.get(view.model))}
+        check_interventions(request, models)
+        for rule in request.rules:
+            rule.meet(models)
         for drafter in request.drafters:
             drafter.meet(models)
 
@@ -335,7 +302,7 @@ def _needed_views(request: Request) -> dict[str, bool]:
     """The views that the request's parts use, the target first, and whether each is verified."""
     verified = [TARGET]
     for rule in request.rules:
-        verified += rule.views
+        verified += [name for name in rule.views if name in request.views or name not in rule.optional]
     for monitor in request.monitors:
         verified += monitor.views
     needed = dict.fromkeys(verified, True)

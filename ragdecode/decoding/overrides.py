@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
-from ragdecode.decoding.request import Request, Sampling
+from ragdecode.decoding.request import Sampling
 from ragdecode.decoding.rule import Rule
 from ragdecode.errors import InputError
 
 
 def apply_overrides(
-    rules: Sequence[Rule], sampling: Sampling, overrides: Mapping[str, Any], request: Request
+    rules: Sequence[Rule], sampling: Sampling, overrides: Mapping[str, Any]
 ) -> tuple[Sequence[Rule], Sampling]:
     """Rules and sampling with ``sampling.<field>`` and ``<rule>.<setting>`` replaced; the given ones stay as they are.
 
@@ -29,11 +29,11 @@ def apply_overrides(
         if index is None or setting not in type(changed[index].settings).model_fields:
             names = ", ".join(["sampling", *(rule.part_name for rule in rules)])
             raise InputError(f"a rewind cannot override {key!r}", hint=f"write <name>.<setting>, names here: {names}")
-        changed[index] = _changed(changed[index], setting, value, request)
+        changed[index] = _changed(changed[index], setting, value)
     return changed, sampling
 
 
-def _changed(rule: Rule, setting: str, value: Any, request: Request) -> Rule:
+def _changed(rule: Rule, setting: str, value: Any) -> Rule:
     """The rule with one setting replaced."""
     from pydantic import ValidationError
 
@@ -41,7 +41,7 @@ def _changed(rule: Rule, setting: str, value: Any, request: Request) -> Rule:
         settings = type(rule.settings).model_validate({**rule.settings.model_dump(), setting: value})
     except ValidationError as error:
         raise InputError(f"a rewind cannot set {rule.part_name}.{setting} to {value!r}: {error}") from error
-    new = type(rule)(settings).start(request)
+    new = type(rule)(settings)
     if list(new.views) != list(rule.views) or new.expand != rule.expand:
         raise InputError(
             f"a rewind cannot set {rule.part_name}.{setting} to {value!r}: it changes which rows the rule reads"

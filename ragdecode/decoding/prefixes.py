@@ -40,10 +40,11 @@ class Prefixes:
 
     def keep(self, row: Row, answer: Sequence[int]) -> None:
         """Remember what a row has cached, before it is closed; its answer counts too, for chats that go on."""
-        size = row.cached * row.backend.token_bytes
-        if row.cached < SHORTEST or not 0 < size <= self._budget:
+        length = min(row.cached, row.plain)
+        size = length * row.backend.token_bytes
+        if length < SHORTEST or not 0 < size <= self._budget:
             return
-        tokens = tuple([*row.prompt, *(answer if row.own is None else row.own)][: row.cached])
+        tokens = tuple([*row.prompt, *(answer if row.own is None else row.own)][:length])
         for key, kept in list(self._kept.items()):
             if key[0] != row.model:
                 continue
@@ -56,7 +57,7 @@ class Prefixes:
         while self.used + size > self._budget:
             self._forget(next(iter(self._kept)))
         try:
-            saved = row.backend.save_prefix(row.handle, row.cached)
+            saved = row.backend.save_prefix(row.handle, length)
         except (RuntimeError, MemoryError):  # no room for a copy: then nothing is kept
             return
         self._kept[row.model, tokens] = _Kept(tokens, saved, size)
@@ -73,7 +74,8 @@ class Prefixes:
             Tokens that need not be read any more.
         """
         wanted = row.prompt
-        limit = len(wanted) - 1  # the last token is fed with the tree
+        # the last token is fed with the tree, and what a rule wants to read, or other weights would see, is run
+        limit = min(len(wanted) - 1, row.unread, row.plain)
         if not self._budget or limit - row.cached < SHORTEST:
             return 0
         best, source = row.cached + SHORTEST - 1, None
@@ -84,7 +86,7 @@ class Prefixes:
         for other in others:
             if other is row or other.model != row.model:
                 continue
-            cached = min(other.cached, len(other.prompt))
+            cached = min(other.cached, len(other.prompt), other.plain)
             if cached > best and (common := min(_common(other.prompt[:cached], wanted), limit)) > best:
                 best, found, source = common, other, None
         if found is None:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from ragdecode.decoding.constraint import Constraint
 from ragdecode.decoding.drafter import Drafter
+from ragdecode.decoding.intervention import Evidence, Intervention
 from ragdecode.decoding.monitor import Monitor
 from ragdecode.decoding.rule import Rule
 from ragdecode.decoding.vocabulary.vocabulary import Vocabulary
@@ -28,11 +29,16 @@ class View:
         prompt: Token ids of the prompt, at least one.
         model: Key of the backend that runs it.
         role: Whether rules, drafters or both use it; a draft-only view is not verified.
+        intervention: What it changes inside the model. An early exit has no row of its own: it reads the target's, and
+            its prompt and model are the target's.
+        evidence: Where its prompt shows the passages, in order of place; empty where that is not known.
     """
 
     prompt: Sequence[int]
     model: str = "main"
     role: Literal["rule", "draft", "both"] = "both"
+    intervention: Intervention | None = None
+    evidence: Sequence[Evidence] = ()
 
 
 @dataclass(frozen=True)
@@ -98,7 +104,7 @@ class Request:
         alternatives: How many of the best tokens to report at each position (a trace wants some).
         resources: What parts read besides the request, by name; a drafter's `Drafter.resources` says what it needs.
         vocabularies: Vocabularies by model, where a drafter's view has another one than the target; else empty.
-        retrieve: Called by a monitor's ``retrieve`` action: query to new prompts by view.
+        retrieve: Called by a monitor's ``retrieve`` action: query to the views with their new prompts.
     """
 
     id: str
@@ -119,7 +125,7 @@ class Request:
     alternatives: int = 0
     resources: Mapping[str, Any] = field(default_factory=dict)
     vocabularies: Mapping[str, Vocabulary] = field(default_factory=dict)
-    retrieve: Callable[[str], Mapping[str, Sequence[int]]] | None = None
+    retrieve: Callable[[str], Mapping[str, View]] | None = None
 
 
 @dataclass(frozen=True)

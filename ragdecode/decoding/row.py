@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ragdecode.decoding.backend import Backend
+from ragdecode.decoding.intervention import HeadMask
 
 
 @dataclass
@@ -22,6 +23,8 @@ class Row:
         verified: Whether rules or monitors read it; a draft-only row advances only when a drafter looks.
         cached: Tokens of prompt + answer whose keys and values are in the cache; always a true prefix.
         own: The answer in this row's own vocabulary, where its model has another one than the target.
+        mask: Heads that are switched off in it.
+        reading: Places of the prompt whose predictions a rule wants while it is read.
     """
 
     view: str
@@ -33,6 +36,34 @@ class Row:
     verified: bool
     cached: int = 0
     own: list[int] | None = None
+    mask: HeadMask | None = None
+    reading: list[range] = field(default_factory=list)
+
+    @property
+    def plain(self) -> int:
+        """How many tokens from the first on any row with the same tokens would have in its cache alike."""
+        if self.mask is None:
+            return self.capacity
+        return 0 if self.mask.prompt else len(self.prompt) - 1
+
+    @property
+    def unread(self) -> int:
+        """First place of the prompt that has to be read here, whatever is known of it; the prompt's last token if none.
+
+        What a rule wants of it is not kept with keys and values.
+        """
+        last = len(self.prompt) - 1
+        return min([last, *(max(span.start, self.cached) for span in self.reading if span.stop > self.cached)])
+
+    def masked_from(self, base: int) -> int:
+        """First of the new tokens after ``base`` for which heads are switched off."""
+        return max(0, self.plain - base) if self.mask is not None else 0
+
+    def wants(self, base: int, count: int) -> list[int]:
+        """Which of ``count`` new tokens after ``base`` predict what a rule wants, in order."""
+        stop = base + count
+        places = {place for span in self.reading for place in range(max(span.start, base), min(span.stop, stop))}
+        return sorted(place - base for place in places)
 
     def adopt(self, answer: Sequence[int]) -> None:
         """The answer in the row's own vocabulary is another one now; what both begin with stays cached."""
@@ -81,6 +112,8 @@ class Row:
         same = 0
         while same < min(len(old), len(new) - 1) and old[same] == new[same]:
             same += 1
+        if self.mask is not None:  # the old prompt's last token was read without these heads
+            same = min(same, self.plain)
         needed = self.capacity - len(self.prompt) + len(prompt)
         if needed > self.capacity:
             handle = self.backend.open_row(needed)  # first, so that a failure leaves the old row as it was

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
@@ -12,7 +12,9 @@ from ragdecode.spec.settings import Settings
 if TYPE_CHECKING:
     import torch
 
+    from ragdecode.decoding.backend import Backend
     from ragdecode.decoding.request import Request
+    from ragdecode.spec.decode import ViewSpec
 
 
 class Path(Protocol):
@@ -20,6 +22,33 @@ class Path(Protocol):
 
     def __call__(self, node: int, last: int | None = None, /) -> list[int]:
         """All of them, or the last few."""
+
+
+class Past(Protocol):
+    """What was remembered on the way to a node."""
+
+    def __call__(self, node: int, last: int | None = None, /) -> torch.Tensor:
+        """Of all nodes that predicted generated tokens, and of the node itself ``[t + 1, X]``; or the last few."""
+
+
+class EarlyLayer(Protocol):
+    """The target after one of its early blocks, at N nodes.
+
+    Attributes:
+        states: Residual stream ``[N, H]``, before the final norm.
+    """
+
+    states: torch.Tensor
+
+    def log_probs(self) -> torch.Tensor:
+        """What it would predict ``[N, V]``: final norm, head, log-softmax. Computed once."""
+
+    def logits(self, columns: torch.Tensor, *, normed: bool = True) -> torch.Tensor:
+        """Logits ``[N, C]`` of the token ids ``columns [N, C]`` alone; without the final norm if not ``normed``."""
+
+
+def _no_past(node: int, last: int | None = None, /) -> torch.Tensor:
+    raise ValueError("this rule remembers nothing")
 
 
 @dataclass(frozen=True)
@@ -32,6 +61,12 @@ class Nodes:
         hidden: Each view's last hidden states ``[N, H]``, for rules that declare ``hidden``.
         path: ``path(n)`` is the list of tokens generated up to and including node n, ``path(n, 8)`` its last 8;
             computed when called, in time proportional to the list.
+        lengths: How many tokens these are ``[N]``.
+        early: The target after the blocks that rules named in `Rule.layers`, by block.
+        attention: Per node, attention weights ``[K, S]`` of the heads in `Rule.attends`, over the S tokens of the
+            target's prompt; the softmax ran over all that the node sees.
+        past: ``past(n)`` is what the rule had remembered of the accepted tokens' nodes and of node n's ancestors,
+            node n last; for rules that remember.
         candidates: Children that the rule asked to see with `Rule.expand` ``[N, K]``.
         candidate_hidden: Their hidden states in the target view ``[N, K, H]``.
     """
@@ -40,6 +75,10 @@ class Nodes:
     log_probs: Mapping[str, torch.Tensor]
     hidden: Mapping[str, torch.Tensor] = field(default_factory=dict)
     path: Path = lambda _node, _last=None: []
+    lengths: Sequence[int] = ()
+    early: Mapping[int, EarlyLayer] = field(default_factory=dict)
+    attention: Sequence[torch.Tensor] = ()
+    past: Past = _no_past
     candidates: torch.Tensor | None = None
     candidate_hidden: torch.Tensor | None = None
 
@@ -58,23 +97,47 @@ class Rule(ABC):
         verification: For replications of published acceptance tests only: ``rejection`` if draws are to be tested by
             `accepting` instead of the composed distribution, which such a request then no longer follows. It is the
             only rule of its request.
+        evidence: Whether it wants to know where the prompts show the passages (`View.evidence`).
+        declares: Views that it brings itself, so that YAML need not declare them.
+        optional: Those of its views that a request may lack; `Nodes.log_probs` then lacks them too.
+        layers: Blocks of the target whose predictions it reads, counted from 0; known once it met the model.
+        attends: Pairs of layer and query head of the target whose attention it reads; known once it met the model.
+        reads_hidden: Whether `read` gets hidden states.
+        remembers: Whether it keeps something of every accepted node; see `remember`.
+        switches: Whether one of its views runs at a time; see `running`. It is the first rule of its chain.
     """
 
     hidden: ClassVar[bool] = False
     reweighs: ClassVar[str | None] = None
     on_trees: ClassVar[bool] = True
+    evidence: ClassVar[bool] = False
+    reads_hidden: ClassVar[bool] = False
+    remembers: ClassVar[bool] = False
+    switches: ClassVar[bool] = False
     expand: int = 0
     verification: Literal["rejection"] | None = None
+    declares: Mapping[str, ViewSpec] = {}
+    optional: Collection[str] = frozenset()
+    layers: tuple[int, ...] = ()
+    attends: tuple[tuple[int, int], ...] = ()
 
     part_name: ClassVar[str] = ""
 
     def __init__(self, settings: Settings) -> None:
         self.settings: Any = settings
 
+    def meet(self, models: Mapping[str, Backend]) -> None:  # noqa: B027
+        """Look at the model of each view, before any request: settle what depends on it.
+
+        Raises:
+            InputError: The rule cannot work with these models.
+        """
+
     def start(self, request: Request) -> Rule:
         """The rule at work for one request: itself, unless it needs data of the request's own (a memory, say).
 
         Requests whose rules are the same objects are composed together, so that only rules that must differ should.
+        A monitor that retrieves again has it called once more, with the request's new prompts.
         """
         return self
 
@@ -90,3 +153,29 @@ class Rule(ABC):
     def accepting(self, nodes: Nodes) -> torch.Tensor:
         """Log-probabilities ``[N, V]`` that draws are tested by; called where `verification` is set."""
         return nodes.composed
+
+    def reads(self, request: Request) -> Mapping[str, Sequence[range]]:
+        """Places of each view's prompt whose predictions it wants while the prompt is read; not the last token's.
+
+        A rule that wants any starts as an object of the request's own.
+        """
+        return {}
+
+    def read(  # noqa: B027
+        self, view: str, place: int, log_probs: torch.Tensor, hidden: torch.Tensor | None
+    ) -> None:
+        """What the prompt's tokens from ``place`` on predict: ``log_probs [n, V]``, last ``hidden [n, H]``.
+
+        Called with every place of `reads` once, in order of place, before the first `compose`.
+        """
+
+    def remember(self, nodes: Nodes) -> torch.Tensor:
+        """What is kept of each node if it is accepted ``[N, X]``; called before `compose`, where ``remembers``.
+
+        A value may depend on the node and its ancestors' tokens, not on `Nodes.past`.
+        """
+        raise NotImplementedError(f"the rule {self.part_name} says that it remembers, but not what")
+
+    def running(self, past: torch.Tensor) -> str:
+        """Which view predicts the next token, where ``switches``; ``past [t, X]`` is what was remembered so far."""
+        raise NotImplementedError(f"the rule {self.part_name} says that it switches, but not between what")

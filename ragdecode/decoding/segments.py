@@ -8,9 +8,18 @@ from ragdecode.decoding.tree import Tree
 
 
 def chunk(row: Row, tokens: list[int], limit: int) -> Segment:
-    """The next ``limit`` pending tokens of a row that is still reading its prompt; no predictions wanted."""
+    """The next ``limit`` pending tokens of a row that is still reading its prompt; only rules want predictions."""
     pending = row.pending(tokens, limit)
-    return Segment(row.handle, row.cached, pending, range(len(pending)), None, ())
+    return Segment(
+        row=row.handle,
+        base=row.cached,
+        tokens=pending,
+        depths=range(len(pending)),
+        parents=None,
+        outputs=row.wants(row.cached, len(pending)),
+        mask=row.mask,
+        masked_from=row.masked_from(row.cached),
+    )
 
 
 def with_tree(row: Row, tokens: list[int], tree: Tree) -> Segment:
@@ -28,4 +37,6 @@ def with_tree(row: Row, tokens: list[int], tree: Tree) -> Segment:
         depths=[*range(root), *(root + depth for depth in tree.depths)],
         parents=parents,
         outputs=range(root, root + tree.size),
+        mask=row.mask,
+        masked_from=row.masked_from(row.cached),
     )

@@ -44,6 +44,16 @@ class DecodeParts:
         )
 
     @property
+    def optional(self) -> frozenset[str]:
+        """Views that a request may lack."""
+        return frozenset(name for rule in self.rules for name in rule.optional)
+
+    @property
+    def reads_evidence(self) -> bool:
+        """Whether a part wants to know where the prompts show the passages."""
+        return any(getattr(part, "evidence", False) for part in (*self.rules, *self.monitors))
+
+    @property
     def needs(self) -> tuple[str, ...]:
         """Views besides the target that a part reads, in order of first use."""
         asked = [view for rule in self.rules for view in rule.views]
@@ -52,11 +62,13 @@ class DecodeParts:
         return tuple(dict.fromkeys(view for view in asked if view != TARGET))
 
     def meet(self, models: Mapping[str, Backend]) -> None:
-        """Show the drafters the model of each view.
+        """Show the rules and the drafters the model of each view.
 
         Raises:
-            InputError: One cannot draft from these models.
+            InputError: One cannot work with these models.
         """
+        for rule in self.rules:
+            rule.meet(models)
         for drafter in self.drafters:
             drafter.meet(models)
 
@@ -75,12 +87,18 @@ class DecodeParts:
         return kept, tuple(f"{name} did not act: there are no passages to contrast" for name in dropped)
 
     def with_views(self, known: Collection[str]) -> tuple[DecodeParts, tuple[str, ...]]:
-        """The parts without drafters that look at a view that is not ``known``, and notes of what was left out."""
+        """The parts without those that read a view that is not ``known``, and notes of what was left out."""
+        rules = [set(rule.views) - {*rule.optional} <= {TARGET, *known} for rule in self.rules]
+        idle = [part.part_name for part, keep in zip(self.rules, rules, strict=True) if not keep]
         drafters = [set(drafter.views) <= {TARGET, *known} for drafter in self.drafters]
         dropped = [part.part_name for part, keep in zip(self.drafters, drafters, strict=True) if not keep]
-        kept = replace(self, drafters=_where(self.drafters, drafters)) if dropped else self
-        return kept, tuple(
-            f"drafter {name} did not act: its prompt does not fit its model's window" for name in dropped
+        kept = self
+        if dropped or idle:
+            kept = replace(self, rules=_where(self.rules, rules), drafters=_where(self.drafters, drafters))
+        notes = [f"rule {name} did not act: it reads a passage that there is not" for name in idle]
+        return kept, (
+            *notes,
+            *(f"drafter {name} did not act: its prompt does not fit its model's window" for name in dropped),
         )
 
 

@@ -114,7 +114,9 @@ class Preparer:
         parts, left_out = parts.with_views(fitted.prompts)
         told = (*told, *left_out)
         views = select(self._plans.views, parts.needs)
-        prompts = {view.name: fitted.prompts[view.name] for view in views}
+        prompts = {view.name: fitted.prompts[view.name] for view in views if view.name in fitted.prompts}
+        if parts.reads_evidence:
+            prompts = self._renderer.with_evidence(views, question, fitted.passages, fitted.history, prompts)
         request = self._request(identity or question_key(question), parts, views, prompts, alternatives)
         prepared = Prepared(request, prompts, question, fitted.passages, told)
         if retrieve is not None and parts.monitors:
@@ -136,7 +138,8 @@ class Preparer:
             else:
                 prompts = {name: self._renderer.exact(text) for name, text in line.prompts.items()}
             views = select(self._plans.views, self._parts.needs)
-            self._check(prompts, [view for view in views if not view.follows])
+            free = self._parts.optional - prompts.keys()
+            self._check(prompts, [view for view in views if not view.follows and view.name not in free])
         except InputError as error:
             raise InputError(f"{line.place()}: {error.message}", hint=error.hint) from error
         for view in views:
@@ -206,7 +209,7 @@ class Preparer:
         spec, tokenizer = self._spec, self._tokenizer
         return Request(
             id=identity,
-            views={view.name: View(prompts[view.name].ids, view.model, view.role) for view in views},
+            views={view.name: _view(view, prompts[view.name]) for view in views if view.name in prompts},
             rules=parts.rules,
             drafters=parts.drafters,
             constraints=parts.constraints,
@@ -232,16 +235,24 @@ class Preparer:
         history: Sequence[Turn],
         retrieve: Retrieve,
         query: str,
-    ) -> dict[str, Sequence[int]]:
+    ) -> dict[str, View]:
         """New prompts with what another query finds, ahead of what is known; for a monitor's action."""
         known = {passage.id: passage for passage in (*retrieve(query), *prepared.passages)}
         passages = [replace(passage, rank=rank) for rank, passage in enumerate(known.values(), start=1)]
         fitted = self._fit(prepared.question, passages, history)
         prepared.passages = fitted.passages
         # a view for drafts that does not fit any more goes on with what it has
-        prepared.prompts = {view.name: fitted.prompts.get(view.name, prepared.prompts[view.name]) for view in views}
+        mine = [view for view in views if view.name in prepared.prompts]
+        prompts = {view.name: fitted.prompts.get(view.name, prepared.prompts[view.name]) for view in mine}
+        if self._parts.reads_evidence:
+            prompts = self._renderer.with_evidence(mine, prepared.question, fitted.passages, fitted.history, prompts)
+        prepared.prompts = prompts
         prepared.notes = (*prepared.notes, f"retrieved again for {query!r}", *fitted.notes)
-        return {name: prompt.ids for name, prompt in prepared.prompts.items()}
+        return {view.name: _view(view, prompts[view.name]) for view in mine}
+
+
+def _view(plan: ViewPlan, prompt: Prompt) -> View:
+    return View(prompt.ids, plan.model, plan.role, plan.intervention, prompt.evidence)
 
 
 def question_key(question: str) -> str:

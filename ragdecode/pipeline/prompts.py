@@ -7,9 +7,11 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from ragdecode.decoding.intervention import Evidence
 from ragdecode.documents.document import Document
 from ragdecode.documents.splitting import split
 from ragdecode.indexing.bm25.words import splitter
+from ragdecode.pipeline.evidence_spans import mark, spans_of
 from ragdecode.pipeline.passage import Passage
 from ragdecode.pipeline.relevance import most_relevant
 from ragdecode.pipeline.template import PromptTemplate
@@ -28,10 +30,12 @@ class Prompt:
     Attributes:
         text: The rendered prompt, special tokens written out.
         ids: Its token ids.
+        evidence: Where it shows the passages, if that was asked for.
     """
 
     text: str
     ids: Sequence[int]
+    evidence: tuple[Evidence, ...] = ()
 
 
 class PromptRenderer:
@@ -78,7 +82,39 @@ class PromptRenderer:
                 view.prompt.answer_prefix,
             )
             for view in views
+            if view.only is None or view.only <= len(passages)
         }
+
+    def with_evidence(
+        self,
+        views: Sequence[ViewPlan],
+        question: str,
+        passages: Sequence[Passage],
+        history: Sequence[Turn],
+        prompts: Mapping[str, Prompt],
+    ) -> dict[str, Prompt]:
+        """The prompts, with the token spans of the passages in them; of foreign models' views nothing is known."""
+        found = dict(prompts)
+        for view in views:
+            prompt = found.get(view.name)
+            if prompt is not None and not self.is_foreign(view):
+                shown = self._shown(view, question, passages)
+                marked = [replace(item, text=mark(item.text, prompt.text)) for item in shown]
+                text = self._chat(
+                    self._tokenizer,
+                    self._templates[view.name].messages(question, marked, history),
+                    view.prompt.answer_prefix,
+                ).text
+                spans = spans_of(text, prompt.text, self._offsets(prompt.text))
+                places = {item.id: place for place, item in enumerate(passages)}
+                found[view.name] = replace(
+                    prompt,
+                    evidence=tuple(
+                        Evidence(*span, passage=places.get(item.id, 0), score=item.score)
+                        for item, span in zip(shown, spans if len(spans) == len(shown) else (), strict=False)
+                    ),
+                )
+        return found
 
     def follow(self, view: ViewPlan, target: Prompt, turns: Sequence[Turn] = ()) -> Prompt:
         """What a drafter's own view shows where a request brings the target's prompt, or a chat, as it is."""
@@ -92,6 +128,8 @@ class PromptRenderer:
 
     def _shown(self, view: ViewPlan, question: str, passages: Sequence[Passage]) -> list[Passage]:
         """The passages that a view shows, in the order in which they are given."""
+        if view.only is not None:
+            passages = passages[view.only - 1 : view.only]
         if view.tokens is not None:
             parts = [part for passage in passages for part in self._parts(passage, view.tokens)]
             # a part has not the score of the whole

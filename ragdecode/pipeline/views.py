@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from ragdecode.decoding.intervention import EarlyExit, HeadMask, Intervention
 from ragdecode.decoding.request import TARGET
 from ragdecode.spec.model import ModelSpec
 from ragdecode.spec.pipeline import PipelineSpec
@@ -26,10 +27,13 @@ class ViewPlan:
         top_k: How many of the passages it shows, from the best; None shows those of the target.
         model: Key of its backend.
         role: Used by rules, by drafters, or by both.
-        follows: A drafter brings it: it shows what the target shows, also where a request gives exact prompts.
+        follows: It shows what the target shows, also where a request gives exact prompts: a drafter brings it, or it
+            differs from the target inside the model only.
         translates: Who reads it copes with a model of another vocabulary.
         by: Whether the best of the passages are the first, or the most relevant.
         tokens: Longest part of a passage that it shows; None shows them whole.
+        only: The one passage that it shows, counted from 1; None shows those that the other settings say.
+        intervention: What it changes inside the model.
     """
 
     name: str
@@ -41,6 +45,8 @@ class ViewPlan:
     translates: bool = False
     by: Literal["place", "relevance"] = "place"
     tokens: int | None = None
+    only: int | None = None
+    intervention: Intervention | None = None
 
 
 @dataclass(frozen=True)
@@ -89,7 +95,9 @@ def plan_views(spec: PipelineSpec) -> ViewPlans:
                 view.role,
                 by=_by(view),
                 tokens=_tokens(view),
-                follows=view.name in brought and view.name not in spec.decode.views,
+                follows=_follows(view, view.name in brought and view.name not in spec.decode.views),
+                only=_only(view),
+                intervention=_intervention(view),
                 translates=view.role == "draft" and view.name in translated,
             )
         )
@@ -112,6 +120,32 @@ def _tokens(view: PlannedView) -> int | None:
     if view.declared is not None and view.declared.passages is not None:
         return view.declared.passages.tokens
     return None
+
+
+def _only(view: PlannedView) -> int | None:
+    if view.declared is not None and view.declared.passages is not None:
+        return view.declared.passages.only
+    return None
+
+
+def _intervention(view: PlannedView) -> Intervention | None:
+    """What a view changes inside the model, as the engine wants to know."""
+    declared = view.declared.intervention if view.declared is not None else None
+    if declared is None:
+        return None
+    if declared.exit is not None:
+        return EarlyExit(declared.exit)
+    assert declared.heads is not None
+    heads = declared.heads
+    return HeadMask(frozenset((one.layer, one.head) for one in heads.list.heads[: heads.top]), heads.how, heads.prompt)
+
+
+def _follows(view: PlannedView, by_drafter: bool) -> bool:
+    """Whether a view shows what the target shows, whatever that is."""
+    declared = view.declared
+    if declared is None or declared.intervention is None:
+        return by_drafter
+    return declared.prompt is None and declared.passages is None
 
 
 def _key(models: dict[str, ModelSpec], view: str, model: ModelSpec) -> str:

@@ -28,12 +28,14 @@ class Fitted:
     Attributes:
         prompts: The prompts by view.
         passages: The evidence that is left.
+        history: The earlier turns that are left.
         notes: What was cut.
     """
 
     prompts: Mapping[str, Prompt]
     passages: tuple[Passage, ...]
     notes: tuple[str, ...] = ()
+    history: Sequence[Turn] = ()
 
 
 def fit(
@@ -60,7 +62,7 @@ def fit(
     """
     prompts = render(passages, history)
     if _excess(prompts, limits) <= 0:
-        return Fitted(prompts, tuple(passages))
+        return Fitted(prompts, tuple(passages), history=history)
     bare = render((), ())
     if _excess(bare, limits) > 0:
         raise _too_long(bare, limits, max_new_tokens)
@@ -69,7 +71,7 @@ def fit(
     if len(turns) < len(history):
         notes.append(f"the oldest {len(history) - len(turns)} of {len(history)} earlier messages were left out")
     kept, cut_notes = _cut(lambda some: _excess(render(some, turns), limits) <= 0, passages, min(limits.values()))
-    return Fitted(render(kept, turns), kept, (*notes, *cut_notes))
+    return Fitted(render(kept, turns), kept, (*notes, *cut_notes), turns)
 
 
 def _recent(render: Render, history: Sequence[Turn], limits: Mapping[str, int]) -> Sequence[Turn]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from ragdecode.spec.heads import HeadListSpec
 from ragdecode.spec.model import ModelSpec
 from ragdecode.spec.part import Constraints, Drafters, Monitors, Rules
 from ragdecode.spec.prompt import PromptSpec
@@ -42,6 +43,36 @@ class ViewPassages(Settings):
     tokens: int | None = Field(default=None, ge=8)
     """Split passages that are longer first, so that a part of a long document can be shown; ``top_k`` then counts
     parts. They have no scores: where any was split, the words of the question decide which are relevant."""
+    only: int | None = Field(default=None, ge=1)
+    """The passage of this rank alone, counted from 1 as the target shows them; a request with fewer lacks the view."""
+
+
+class HeadsSpec(Settings):
+    """Query heads that are switched off."""
+
+    list: Annotated[HeadListSpec, Reference("heads")]
+    """Heads in order of their score, as `ragdecode heads` writes them."""
+    top: int = Field(default=10, ge=1)
+    """How many of them, from the best."""
+    how: Literal["zero", "uniform"] = "zero"
+    """``zero``: a head adds nothing. ``uniform``: it attends to all that it sees alike."""
+    prompt: bool = False
+    """Whether the prompt is read without them too; else it is shared with the target, but for its last token."""
+
+
+class InterventionSpec(Settings):
+    """What a view changes inside the model: one of these."""
+
+    exit: int | None = Field(default=None, ge=0)
+    """Leave the model after this block, counted from 0. Such a view has no row of its own: it reads the target's."""
+    heads: HeadsSpec | None = None
+    """Switch these heads off."""
+
+    @model_validator(mode="after")
+    def _one(self) -> InterventionSpec:
+        if (self.exit is None) == (self.heads is None):
+            raise ValueError("name one: 'exit' or 'heads'")
+        return self
 
 
 class ViewSpec(Settings):
@@ -55,6 +86,15 @@ class ViewSpec(Settings):
     """Another choice of passages; the target's if left out."""
     role: Literal["rule", "draft", "both"] = "both"
     """Used by rules, by drafters, or by both; a draft-only view is not verified."""
+    intervention: InterventionSpec | None = None
+    """Something that it changes inside the model."""
+
+    @model_validator(mode="after")
+    def _exit_reads_the_target(self) -> ViewSpec:
+        leaves = self.intervention is not None and self.intervention.exit is not None
+        if leaves and (self.model or self.prompt or self.passages):
+            raise ValueError("an early exit reads the target's row: it has no model, prompt or passages of its own")
+        return self
 
 
 class DecodeSpec(Settings):

@@ -16,6 +16,7 @@ FOLDERS: dict[str, str] = {
     "models": "configs/models",
     "prompts": "configs/prompts",
     "decoding": "configs/decoding",
+    "heads": "configs/heads",
 }
 
 

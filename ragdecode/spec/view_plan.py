@@ -39,6 +39,12 @@ class PlannedView:
         return self.name == TARGET or bool(self.rules)
 
     @property
+    def exits(self) -> bool:
+        """Whether it is an early exit, which has no row of its own."""
+        intervention = self.declared.intervention if self.declared is not None else None
+        return intervention is not None and intervention.exit is not None
+
+    @property
     def role(self) -> Literal["rule", "draft", "both"]:
         """Who uses it, as the engine wants to know."""
         if self.rules and self.drafters:
@@ -47,7 +53,7 @@ class PlannedView:
 
 
 def views_brought(parts: Iterable[Part]) -> dict[str, ViewSpec]:
-    """Views that drafters bring themselves, so that YAML need not declare them; builds the parts."""
+    """Views that parts bring themselves, so that YAML need not declare them; builds the parts."""
     return {name: view for part in parts for name, view in getattr(part.build(), "declares", {}).items()}
 
 
@@ -62,7 +68,7 @@ def planned_views(decode: DecodeSpec) -> tuple[PlannedView, ...]:
     readers = _users((*decode.rule, *decode.monitor))
     lookers = _users(decode.draft)
     names = dict.fromkeys((TARGET, *readers, *lookers))
-    declared = {**views_brought(decode.draft), **decode.views}
+    declared = {**views_brought((*decode.rule, *decode.draft)), **decode.views}
     return tuple(
         PlannedView(name, declared.get(name), tuple(readers.get(name, ())), tuple(lookers.get(name, ())))
         for name in names
@@ -107,15 +113,23 @@ def step_cost(spec: PipelineSpec) -> StepCost:
     nodes = spec.decode.max_draft_nodes if spec.decode.draft else 1
     widths = {part.name: getattr(part.build(), "expand", 0) for part in spec.decode.rule}
     expanding = tuple(name for name, width in widths.items() if width)
+    switched = {name for part in spec.decode.rule for name in _switched(part)}
+    switches = bool(switched)
+    rows = sum(not view.exits and view.name not in switched for view in verified) + switches
     return StepCost(
-        passes=len(distinct_models(spec, verified)) + len(expanding),
-        rows=len(verified) + len(expanding),
+        passes=(1 if switches else len(distinct_models(spec, verified))) + len(expanding),
+        rows=rows + len(expanding),
         nodes=nodes,
-        tokens=nodes * (len(verified) + sum(1 + widths[name] for name in expanding)),
+        tokens=nodes * (rows + sum(1 + widths[name] for name in expanding)),
         expanding=expanding,
         draft_views=tuple(view.name for view in views if not view.verified),
         looks=sum(getattr(part.build(), "looks", 0) for part in spec.decode.draft) if nodes > 1 else 0,
     )
+
+
+def _switched(part: Part) -> tuple[str, ...]:
+    """The views of which a rule runs one at a time; builds the part."""
+    return (TARGET, *views_read(part)) if getattr(part.build(), "switches", False) else ()
 
 
 def distinct_models(spec: PipelineSpec, views: Sequence[PlannedView]) -> list[ModelSpec]:

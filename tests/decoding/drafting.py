@@ -9,7 +9,7 @@ import torch
 from ragdecode.decoding.drafter import Verified
 from ragdecode.decoding.engine import Engine
 from ragdecode.decoding.monitor import Monitor, MonitorSession, Retrieve, Rewind
-from ragdecode.decoding.request import Sampling
+from ragdecode.decoding.request import Sampling, View
 from ragdecode.decoding.rule import Nodes, Rule
 from ragdecode.decoding.rules.cad import Cad, CadSettings
 from ragdecode.decoding.speculation.fusion import fuse
@@ -70,7 +70,7 @@ def _requests():
             "d",
             {"with_context": repeated},
             monitors=[Wander()],
-            retrieve=lambda query: {"with_context": prompt(7, 20)},
+            retrieve=lambda query: {"with_context": View(prompt(7, 20))},
             max_new_tokens=20,
         ),
     ]

@@ -12,6 +12,7 @@ from ragdecode.decoding.drafter import Draft, Drafter, Look
 from ragdecode.decoding.engine import Engine
 from ragdecode.decoding.events import DoneEvent, FailedEvent
 from ragdecode.decoding.monitor import Retrieve, Rewind, Stop
+from ragdecode.decoding.request import View
 from ragdecode.decoding.rule import Rule
 from ragdecode.errors import RunError
 from ragdecode.spec.settings import NoSettings
@@ -104,7 +105,7 @@ BREAKS = {
     "retrieve": {"monitors": [Scripted(lambda s, t: Retrieve("q") if t.position == 3 else None)], "retrieve": fail},
     "retrieved too long": {
         "monitors": [Scripted(lambda s, t: Retrieve("q") if t.position == 3 else None)],
-        "retrieve": lambda query: {"with_context": prompt(1, 250)},
+        "retrieve": lambda query: {"with_context": View(prompt(1, 250))},
     },
     "override": {"monitors": [Scripted(lambda s, t: Rewind(1, {"cad.alpha": 99}) if t.position == 3 else None)]},
     "override of sampling": {
@@ -219,7 +220,9 @@ def test_a_retrieval_without_memory_leaves_nothing_behind():
     engine = Engine({"main": mine})
     monitors = [Scripted(lambda s, t: Retrieve("q") if t.position == 1 else None)]
     engine.submit(
-        request("a", VIEWS, monitors=monitors, max_new_tokens=9, retrieve=lambda q: {"with_context": prompt(1, 200)})
+        request(
+            "a", VIEWS, monitors=monitors, max_new_tokens=9, retrieve=lambda q: {"with_context": View(prompt(1, 200))}
+        )
     )
     assert isinstance(finish(engine)[-1], FailedEvent)
     assert not mine.capacity

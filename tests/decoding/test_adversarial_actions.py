@@ -12,7 +12,7 @@ from ragdecode.decoding.drafters.prompt_lookup import PromptLookup, PromptLookup
 from ragdecode.decoding.engine import Engine
 from ragdecode.decoding.events import ActionEvent, DoneEvent, RetractEvent, TokenEvent
 from ragdecode.decoding.monitor import Flag, Retrieve, Rewind, Stop
-from ragdecode.decoding.request import Sampling
+from ragdecode.decoding.request import Sampling, View
 from tests.decoding.engines import TreeDrafter, backend, model, prompt, request
 from tests.decoding.test_commit import CAD, LOOKUP, VIEWS, Scripted, letters, plain
 from tests.reference import naive
@@ -116,7 +116,7 @@ def test_new_evidence_can_replace_what_was_written_under_the_old(to):
 
     def retrieve(query):
         events.append(query)
-        return {"with_context": new}
+        return {"with_context": View(new)}
 
     result = plain(monitors=[monitor], retrieve=retrieve, drafters=[TreeDrafter(first, 1), LOOKUP])
     stock = {

@@ -186,8 +186,8 @@ def scene(rng: random.Random, name: str, rules: dict[str, list], *, foreign: boo
     def retrieve(query):
         fresh = random.Random(length)
         return {
-            "with_context": prompt(fresh.randrange(3), fresh.choice([4, WINDOW - longest])),
-            "rag": prompt(fresh.randrange(3), 12),
+            "with_context": View(prompt(fresh.randrange(3), fresh.choice([4, WINDOW - longest]))),
+            "rag": View(prompt(fresh.randrange(3), 12)),
         }
 
     constraints = []

@@ -13,7 +13,7 @@ from ragdecode.decoding.drafters.prompt_lookup import PromptLookup, PromptLookup
 from ragdecode.decoding.engine import Engine
 from ragdecode.decoding.events import ActionEvent, DoneEvent, RetractEvent, TokenEvent
 from ragdecode.decoding.monitor import Accepted, Flag, Monitor, MonitorSession, Retrieve, Rewind, Stop
-from ragdecode.decoding.request import Sampling
+from ragdecode.decoding.request import Sampling, View
 from ragdecode.decoding.rules.cad import Cad, CadSettings
 from ragdecode.errors import InputError
 from ragdecode.spec.settings import NoSettings
@@ -272,7 +272,7 @@ def test_retrieving_again_goes_on_under_the_new_prompt(grow):
     first = plain().tokens
     result = plain(
         monitors=[Scripted(lambda s, t: Retrieve("more") if t.position == 4 else None)],
-        retrieve=lambda query: {"with_context": new},
+        retrieve=lambda query: {"with_context": View(new)},
         drafters=[TreeDrafter(first, 1)],
     )
     stock = {

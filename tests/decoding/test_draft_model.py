@@ -240,7 +240,11 @@ def test_new_evidence_gives_the_draft_row_another_prompt(match):
     foreign = match != "tokens"
     new = {"with_context": prompt(8, 30), "without_context": prompt(9, 9), "draft_model": [7, *prompt(4, 25)]}
     new["draft_model"] = [token % OTHER for token in new["draft_model"]]
-    settings = {"max_new_tokens": 24, "monitors": [Again(NoSettings())], "retrieve": lambda query: new}
+    settings = {
+        "max_new_tokens": 24,
+        "monitors": [Again(NoSettings())],
+        "retrieve": lambda query: {name: View(ids) for name, ids in new.items()},
+    }
     item = drafted(
         "a", 2, 9, [5, 6, 7], drafters=[drafter(match)], vocabularies=VOCABULARIES if foreign else {}, **settings
     )

@@ -55,7 +55,7 @@ def run(growing, table: Table) -> Draft:
         look = next(growing)
         while True:
             assert look.view == "v"
-            look = growing.send(table.answer(look.draft))
+            look = growing.send(table.answer(look.draft)[look.wanted])
     except StopIteration as done:
         return done.value
 

@@ -160,7 +160,7 @@ def test_equal_paths_of_both_trees_are_one_and_keep_both_sources():
     answers = _table(found[0])
     try:
         while True:
-            look = looking.send(answers(look.draft))
+            look = looking.send(answers(look.draft)[look.wanted])
     except StopIteration as done:
         draft = done.value
     tree = fuse(0, [("rasd", draft)], nodes=30, max_depth=9, vocab_size=97, end_tokens=frozenset())

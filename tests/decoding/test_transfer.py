@@ -199,7 +199,7 @@ def test_a_monitor_may_change_its_strength():
     from ragdecode.decoding.overrides import apply_overrides
 
     item = request("a", VIEWS, rules=[transfer()])
-    (rule,), _ = apply_overrides(item.rules, Sampling(), {"transfer.eta": 3.0}, item)
+    (rule,), _ = apply_overrides(item.rules, Sampling(), {"transfer.eta": 3.0})
     assert (rule.settings.eta, rule.views) == (3.0, ("rag",))
 
 

@@ -6,7 +6,7 @@ Q query heads, K key/value heads, G = Q / K query heads a key head, V vocabulary
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -40,6 +40,7 @@ class LlamaBackend:
     """
 
     grafts = True
+    interventions = frozenset({"heads", "exit", "attention"})
 
     def __init__(
         self,
@@ -58,7 +59,8 @@ class LlamaBackend:
         self.vocab_size = self.shape.vocab_size
         self.hidden_size = self.shape.hidden_size
         self.max_positions = self.shape.max_positions
-        self.layers = self.shape.layers
+        self.layers = self.blocks = self.shape.layers
+        self.heads = self.shape.heads
         self.token_bytes = 2 * self.shape.layers * self.shape.kv_heads * self.shape.head_dim * dtype.itemsize
         self.device = torch.device(device)
         self.dtype = dtype
@@ -122,6 +124,7 @@ class LlamaBackend:
         hidden: bool = False,
         skip: frozenset[int] = frozenset(),
         light: bool = False,
+        states: Collection[int] = (),
     ) -> Output:
         """Run the model once over the new tokens of all segments; see `Backend.forward`."""
         spans = Spans(segments, self._rows, self.shape, self.device, self.dtype)
@@ -130,12 +133,29 @@ class LlamaBackend:
         rotation = weights.rotations[spans.positions].unsqueeze(1)  # [T, 1, D / 2] complex
         x = weights.embedding[ids]  # [T, H]
         last = 2 * self.layers - 2
+        early: dict[int, torch.Tensor] = {}
         for part in range(last):
             if part not in skip:
                 x = self._part(weights, part, x, rotation, spans)
+            if part % 2 and part // 2 in states:
+                early[part // 2] = x[spans.outputs]
         x = self._last(weights, x, rotation, spans, skip)  # [M, H]
-        states = functional.rms_norm(x, (self.hidden_size,), weights.final_norm, self.shape.norm_eps)
-        return Output(weights.unembed(states), states if hidden else None)
+        if self.layers - 1 in states:
+            early[self.layers - 1] = x
+        normed = functional.rms_norm(x, (self.hidden_size,), weights.final_norm, self.shape.norm_eps)
+        return Output(weights.unembed(normed), normed if hidden else None, early, spans.attention())
+
+    @torch.inference_mode()
+    def project(
+        self, states: torch.Tensor, columns: torch.Tensor | None = None, *, normed: bool = True
+    ) -> torch.Tensor:
+        """Logits ``[N, V]`` of states ``[N, H]`` after a block, or ``[N, C]`` of columns; see `Backend.project`."""
+        weights = self._weights
+        if normed:
+            states = functional.rms_norm(states, (self.hidden_size,), weights.final_norm, self.shape.norm_eps)
+        if columns is None:
+            return weights.unembed(states)
+        return torch.einsum("nch,nh->nc", weights.output_table[columns], states)
 
     @torch.inference_mode()
     def embed(self, tokens: Sequence[int]) -> torch.Tensor:

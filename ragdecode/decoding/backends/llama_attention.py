@@ -7,12 +7,13 @@ K key/value heads, G = Q / K query heads a key head.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch.nn import functional
 
 from ragdecode.decoding.backend import Segment
+from ragdecode.decoding.backends.head_access import HeadsOff, watch_head
 from ragdecode.decoding.backends.llama_shape import LlamaShape
 from ragdecode.decoding.backends.tree_mask import additive_mask
 
@@ -33,6 +34,9 @@ class Span:
         buffer: The row's cache ``[layers, 2 K, capacity, D]``.
         mask: Additive mask ``[n, S + n]``, ``[G n, S + n]`` where query heads are folded; None for one token.
         wanted: Which of them are wanted, counted from ``start``, ``[m]``.
+        off: Heads that are switched off for some of them; None if none are.
+        watch: Heads whose attention at the wanted tokens is wanted.
+        seen: Takes that attention ``[m, S + n]``, by head.
     """
 
     start: int
@@ -41,6 +45,13 @@ class Span:
     buffer: torch.Tensor
     mask: torch.Tensor | None
     wanted: torch.Tensor
+    off: HeadsOff | None = None
+    watch: Sequence[tuple[int, int]] = ()
+    seen: dict[tuple[int, int], torch.Tensor] = field(default_factory=dict)
+
+    def attention(self) -> torch.Tensor | None:
+        """Attention ``[m, K, S + n]`` of the watched heads, once all layers ran."""
+        return torch.stack([self.seen[head] for head in self.watch], dim=1) if self.watch else None
 
 
 class Spans:
@@ -73,12 +84,17 @@ class Spans:
             if mask is not None and n < _FOLD_BELOW:
                 mask = mask.repeat(shape.heads // shape.kv_heads, 1)  # [G n, S + n]
             wanted = torch.tensor(list(segment.outputs), dtype=torch.long, device=device)
-            self.rows.append(Span(start, start + n, segment.base, buffer, mask, wanted))
+            off = None if segment.mask is None else HeadsOff(segment.mask, segment.masked_from)
+            self.rows.append(Span(start, start + n, segment.base, buffer, mask, wanted, off, segment.watch))
             positions += [segment.start + depth for depth in segment.depths]
             outputs += [start + index for index in segment.outputs]
             start += n
         self.positions = torch.tensor(positions, device=device)  # [T]
         self.outputs = torch.tensor(outputs, dtype=torch.long, device=device)  # [M]
+
+    def attention(self) -> list[torch.Tensor | None]:
+        """Attention ``[m, K, S + n]`` of the watched heads by segment; nothing if no segment watches any."""
+        return [span.attention() for span in self.rows] if any(span.watch for span in self.rows) else []
 
 
 def attend(heads: torch.Tensor, spans: Spans, layer: int, shape: LlamaShape, *, only: bool = False) -> torch.Tensor:
@@ -94,18 +110,35 @@ def attend(heads: torch.Tensor, spans: Spans, layer: int, shape: LlamaShape, *, 
         cache[:, span.base : used] = heads[span.start : span.stop, q:].transpose(0, 1)
         keys, values = cache[:k, :used].unsqueeze(0), cache[k:, :used].unsqueeze(0)  # [1, K, S + n, D]
         query = heads[span.start : span.stop, :q]  # [n, Q, D]
+        if span.watch:
+            for head in [one for one in span.watch if one[0] == layer]:
+                span.seen[head] = _watched(query, keys[0], span, head[1])
+        if span.off is not None:
+            query = span.off.without_queries(query, layer)
         if n < _FOLD_BELOW:
             seen = _folded(query, keys, values, span.mask)
-            results.append(seen[span.wanted] if only and len(span.wanted) < n else seen)
+            seen = seen[span.wanted] if only and len(span.wanted) < n else seen
         elif not only:
-            results.append(_blocks(query, keys, values, span))
+            seen = _blocks(query, keys, values, span)
         elif len(span.wanted):
             assert span.mask is not None
-            results.append(_shared(query[span.wanted], keys, values, span.mask[span.wanted]))
+            seen = _shared(query[span.wanted], keys, values, span.mask[span.wanted])
+        else:
+            continue
+        if span.off is not None:
+            seen = span.off.without_outputs(seen, layer, span.wanted if only else None)
+        results.append(seen)
     if not results:
         return heads.new_zeros(0, q * d)
     flat = [seen.reshape(len(seen), q * d) for seen in results]
     return flat[0] if len(flat) == 1 else torch.cat(flat)
+
+
+def _watched(query: torch.Tensor, keys: torch.Tensor, span: Span, head: int) -> torch.Tensor:
+    """Attention ``[m, S + n]`` of one head of ``query [n, Q, D]`` at the wanted tokens, over ``keys [K, S + n, D]``."""
+    group = query.shape[1] // keys.shape[0]
+    mask = None if span.mask is None else span.mask[: len(query)][span.wanted]  # folded heads repeat the rows
+    return watch_head(query[span.wanted, head], keys[head // group], mask)
 
 
 def _folded(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:

@@ -41,6 +41,7 @@ class LlamaWeights:
         layers: The blocks.
         final_norm: ``[H]``.
         unembed: Hidden states ``[M, H]`` to logits ``[M, V]``.
+        output_table: What it multiplies with ``[V, H]``; the embedding itself where the two are tied.
         rotations: ``exp(i position frequency)``, complex ``[max_positions, D / 2]``.
     """
 
@@ -77,7 +78,12 @@ class LlamaWeights:
 
         self.embedding: torch.Tensor = shared.embedding if shared else load("model.embed_tokens.weight")
         self.final_norm = load("model.norm.weight")
-        self.unembed = linear.head(self.embedding if shape.tied else load("lm_head.weight"), None)
+        self.output_table: torch.Tensor
+        if shared is not None:
+            self.output_table = shared.output_table
+        else:
+            self.output_table = self.embedding if shape.tied else load("lm_head.weight")
+        self.unembed = linear.head(self.output_table, None)
         self.layers = []
         for index in range(shape.layers):
             block = f"model.layers.{index}"

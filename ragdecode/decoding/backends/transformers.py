@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -46,8 +46,12 @@ class TransformersBackend:
         layers: 0: no parts of a model can be left out here.
         grafts: False: no segment may hang below drafted tokens of an earlier pass.
         light: False: there are no lighter weights.
+        interventions: None: nothing inside a stock model is changed or told.
+        blocks: Number of blocks.
+        heads: Number of query heads of a block.
     """
 
+    interventions: frozenset[str] = frozenset()
     layers = 0
     grafts = False
     light = False
@@ -70,6 +74,8 @@ class TransformersBackend:
         self._plan = plan_masks(model)
         self._plan = settle_plan(self)
         self.vocab_size, self.hidden_size = self._sizes()
+        text = model.config.get_text_config()
+        self.blocks, self.heads = int(text.num_hidden_layers), int(text.num_attention_heads)
         self.max_positions = self._plan.limit
 
     def open_row(self, capacity: int) -> int:
@@ -108,6 +114,7 @@ class TransformersBackend:
         hidden: bool = False,
         skip: frozenset[int] = frozenset(),
         light: bool = False,
+        states: Collection[int] = (),
     ) -> Output:
         """Run the model once over the new tokens of all segments (at most one segment a row).
 
@@ -118,8 +125,8 @@ class TransformersBackend:
             RunError: Memory ran out.
             ValueError: A segment does not fit its row, two share one, or parts are to be left out.
         """
-        if skip or light:
-            raise ValueError("the transformers backend has neither parts to leave out nor lighter weights")
+        if skip or light or states:
+            raise ValueError("the transformers backend has no parts to leave out, no lighter weights and no states")
         self._refuse_misfits(segments)
         batch = batch_of(segments, self._arena.placement.capacity, self.device)
         self._arena.place(batch.rows, batch.block, batch.slots, batch.used)
@@ -145,6 +152,16 @@ class TransformersBackend:
         if len(read) != 1 or logits.shape[:2] != (1, len(batch.outputs)):
             raise refusal(self.model, "its logits are not a plain function of its head's input")
         return Output(logits[0], read[0][0] if hidden else None)
+
+    def project(
+        self, states: torch.Tensor, columns: torch.Tensor | None = None, *, normed: bool = True
+    ) -> torch.Tensor:
+        """Not here: `interventions` say so.
+
+        Raises:
+            ValueError: Always.
+        """
+        raise ValueError("the transformers backend projects no states")
 
     @contextmanager
     def planned(self, plan: MaskPlan) -> Iterator[None]:

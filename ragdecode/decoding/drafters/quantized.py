@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from ragdecode.decoding.drafter import Draft, Look, Verified
+from ragdecode.decoding.speculation.composing import composed_views
 from ragdecode.decoding.speculation.expanding import ExpandingSession
 from ragdecode.decoding.speculation.expansion import Expander, ExpansionSettings
 from ragdecode.decoding.speculation.growing import GrowingDrafter, GrowingSession
@@ -45,7 +46,9 @@ class Quantized(GrowingDrafter):
 
     A pass over few tokens takes as long as reading the weights, and these take an eighth of float32's memory. There
     is no second model, no second prompt to read and no second cache: looks write behind the row's end, where
-    verification overwrites them. The tree grows as EAGLE-2 and OPT-Tree grow theirs. Changes speed only.
+    verification overwrites them. Under rules it looks at all views that they read, in one pass, and drafts what they
+    compose; where that takes more than looks tell, it drafts what the target says. The tree grows as EAGLE-2 and
+    OPT-Tree grow theirs. Changes speed only.
 
     Source: quantised copies of the target as plug-and-play drafts, ML-SpecQD (arXiv 2503.13565, whose abstract was
     read; it drafts in MXFP4 for bfloat16 targets, with a cache of its own).
@@ -77,16 +80,23 @@ class Quantized(GrowingDrafter):
                 hint="a Llama-shaped model on a CPU has one; else name another drafter, or 'otherwise: idle'",
             )
 
+    def looks_at(self, request: Request) -> Sequence[str]:
+        """The target, and the views that the request's rules read beside it, where their outcome can be drafted."""
+        return composed_views(request) or self.views
+
     def start(self, request: Request) -> GrowingSession:
         """Begin with an empty answer."""
-        return _Session(Expander(request, TARGET, self.settings, light=True, noise=self.settings.noise), self._able)
+        composed = bool(composed_views(request))
+        expander = Expander(request, TARGET, self.settings, light=True, composed=composed, noise=self.settings.noise)
+        return _Session(expander, self.looks_at(request), self._able)
 
 
 class _Session(ExpandingSession):
-    """An expander over the target's view, with light weights; it waits until the prompt is read."""
+    """An expander over the target's view, with light weights; it waits until the prompts are read."""
 
-    def __init__(self, expander: Expander, able: bool) -> None:
+    def __init__(self, expander: Expander, views: Sequence[str], able: bool) -> None:
         super().__init__(expander)
+        self._views = views
         self._able = able
         self._read = False
 
@@ -103,4 +113,4 @@ class _Session(ExpandingSession):
 
     def retrieved(self, prompts: Mapping[str, Sequence[int]]) -> None:
         """Another prompt has to be read first."""
-        self._read = self._read and TARGET not in prompts
+        self._read = self._read and prompts.keys().isdisjoint(self._views)

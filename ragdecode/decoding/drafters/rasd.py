@@ -102,6 +102,10 @@ class Rasd(Drafter):
         alike = [TARGET, *(name for name in self.generator.views if name not in self.generator.translates)]
         self._vocab_size = min(models[name].vocab_size for name in alike if name in models)
 
+    def looks_at(self, request: Request) -> Sequence[str]:
+        """The views of all inner drafters."""
+        return _union(part.looks_at(request) for part in (*self.retrievers, self.generator))
+
     def start(self, request: Request) -> DraftSession:
         """Begin all inner drafters."""
         assert isinstance(self.generator, GrowingDrafter)

@@ -12,10 +12,13 @@ import torch
 from ragdecode.decoding.active import Active
 from ragdecode.decoding.backend import Backend, Segment
 from ragdecode.decoding.drafter import Draft, Look
+from ragdecode.decoding.intervention import EarlyExit
+from ragdecode.decoding.request import TARGET
 from ragdecode.decoding.row import Row
 from ragdecode.decoding.segments import with_tree
+from ragdecode.decoding.speculation.composing import compose_looked, composed_views
 from ragdecode.decoding.speculation.row_layers import RowLayers
-from ragdecode.decoding.speculation.scratch import Scratch, as_tree, fresh, more
+from ragdecode.decoding.speculation.scratch import Scratch, as_tree, fresh, more, wanted_paths
 
 Asking = Generator[Look, torch.Tensor, Draft]
 
@@ -53,10 +56,11 @@ def ask(
         drafting = [1 - reading(item, look) for item, _, _, look in asking]
         started = time.perf_counter()
         answers = _look([(item, look) for item, _, _, look in asking], backends, vocab_size, scratches)
-        share = (time.perf_counter() - started) / len(asking)
         waiting, asking = asking, []
-        for (item, name, generator, _), part, answer in zip(waiting, drafting, answers, strict=True):
-            with alone(item, failed), _timed(item, name, share * part):
+        counts = [len(rows_of(item, look)) for item, _, _, look in waiting]
+        share = (time.perf_counter() - started) / sum(counts)  # of each row
+        for (item, name, generator, _), part, count, answer in zip(waiting, drafting, counts, answers, strict=True):
+            with alone(item, failed), _timed(item, name, share * part * count):
                 _advance(item, name, generator, answer, asking, drafts, scratches)
 
 
@@ -73,10 +77,17 @@ def _timed(item: Active, name: str, share: float = 0.0) -> Iterator[None]:
 
 
 def reading(item: Active, look: Look) -> float:
-    """Which share of a look's tokens are those of the view's prompt, which is read once and not for this draft."""
-    row = item.rows[look.view]
-    unread = max(0, len(row.prompt) - 1 - row.cached)  # its last token is the look's own
-    return unread / max(1, row.length(item.tokens) - row.cached + len(look.draft.tokens))
+    """Which share of a look's tokens are those of the views' prompts, which are read once and not for this draft."""
+    rows = rows_of(item, look)
+    unread = sum(max(0, len(row.prompt) - 1 - row.cached) for row in rows)  # its last token is the look's own
+    return unread / max(1, sum(row.length(item.tokens) - row.cached + len(look.draft.tokens) for row in rows))
+
+
+def rows_of(item: Active, look: Look) -> list[Row]:
+    """The rows that a look runs: its view's, or those of all views that the rules compose."""
+    if not look.composed:
+        return [item.rows[look.view]]
+    return [item.rows[name] for name in composed_views(item.request)]
 
 
 @contextmanager
@@ -113,11 +124,26 @@ def _advance(
     except StopIteration as done:
         _take(item, name, done.value, drafts)
     else:
-        if _fits(item, look):
+        look = _through(item, look)
+        if _read(item, look) and _fits(item, look):
             _check_look(item, look)
             asking.append((item, name, generator, look))
         else:
             generator.close()
+
+
+def _through(item: Active, look: Look) -> Look:
+    """A look at an early exit goes through the target, whose blocks after it are left out."""
+    intervention = item.request.views[look.view].intervention
+    if not isinstance(intervention, EarlyExit):
+        return look
+    blocks = item.rows[TARGET].backend.blocks
+    return replace(look, view=TARGET, skip=look.skip | frozenset(range(2 * (intervention.layer + 1), 2 * blocks)))
+
+
+def _read(item: Active, look: Look) -> bool:
+    """Whether a look may read what it has to: what rules want of a prompt is told in the request's own passes alone."""
+    return all(row.unread == len(row.prompt) - 1 for row in rows_of(item, look))
 
 
 def _fits(item: Active, look: Look) -> bool:
@@ -134,7 +160,10 @@ def _check_look(item: Active, look: Look) -> None:
     row = item.rows[look.view]
     if look.answer is not None:
         row.adopt(look.answer)
-    room = row.capacity - row.length(item.tokens)
+    rows = rows_of(item, look)
+    if look.composed and (row not in rows or look.back or look.answer is not None):
+        raise ValueError(f"a drafter looks at what rules compose of view {look.view!r}, which cannot be looked at so")
+    room = min(row.capacity - row.length(item.tokens) for row in rows)
     if len(look.draft.tokens) > room:
         raise ValueError(
             f"a drafter looks at {len(look.draft.tokens)} tokens of view {look.view!r}, there is room for {room}; "
@@ -163,20 +192,19 @@ def _look(
     answers: list[torch.Tensor | None] = [None] * len(looks)
     left = list(range(len(looks)))
     while left:
-        taken: dict[int, Row] = {}
+        busy: set[int] = set()
+        groups: dict[tuple[str, frozenset[int], bool], list[int]] = {}
         for index in left:
             item, look = looks[index]
-            row = item.rows[look.view]
-            if all(row is not other for other in taken.values()):
-                taken[index] = row
-        groups: dict[tuple[str, frozenset[int], bool], list[int]] = {}
-        for index, row in taken.items():
-            groups.setdefault((row.model, looks[index][1].skip, looks[index][1].light), []).append(index)
+            rows = rows_of(item, look)
+            if busy.isdisjoint(id(row) for row in rows):
+                busy.update(id(row) for row in rows)
+                groups.setdefault((rows[0].model, look.skip, look.light), []).append(index)
         for (model, *_), indices in groups.items():
             found = _pass(backends[model], [looks[index] for index in indices], vocab_size, scratches)
             for index, table in zip(indices, found, strict=True):
                 answers[index] = table
-        left = [index for index in left if index not in taken]
+        left = [index for index in left if answers[index] is None]
     return [answer for answer in answers if answer is not None]
 
 
@@ -186,16 +214,17 @@ def _pass(
     """One pass for looks of one kind at different rows; those that hold nothing new take no part in it."""
     fed: list[tuple[Active, Row, Look, Segment]] = []
     for item, look in looks:
-        row = item.rows[look.view]
         item.start_clock()
-        segment = _segment(item, row, look, scratches)
-        # near the window's end a look may reach beyond it, where no answer can follow
-        deepest = backend.max_positions - 1 - segment.start
-        if segment.tokens:
-            depths = [min(depth, deepest) for depth in segment.depths]
-            fed.append((item, row, look, replace(segment, depths=depths)))
-            item.stats.forward_passes += 1
-            item.stats.forward_rows += 1
+        before = len(fed)
+        for row in rows_of(item, look):
+            segment = _segment(item, row, look, scratches)
+            # near the window's end a look may reach beyond it, where no answer can follow
+            deepest = backend.max_positions - 1 - segment.start
+            if segment.tokens:
+                depths = [min(depth, deepest) for depth in segment.depths]
+                fed.append((item, row, look, replace(segment, depths=depths)))
+        item.stats.forward_passes += len(fed) > before
+        item.stats.forward_rows += len(fed) - before
     tables: dict[int, torch.Tensor] = {}
     if fed:
         skip, light = fed[0][2].skip, fed[0][2].light
@@ -207,14 +236,23 @@ def _pass(
             table = torch.log_softmax(logits if logits.dtype is torch.float64 else logits.float(), dim=-1)
             start = stop
             if (scratch := scratches.get(id(row))) is None:
-                tables[id(row)] = table
+                tables[id(row)] = table if look.wanted is None else table[list(look.wanted)]
             else:
                 scratch.tables.append(table)
             if not skip and not light and not look.back and segment.seen is None:
                 # what was accepted is cached now; the last accepted token is fed again with the next tree
                 row.cached = row.length(item.tokens) - 1
-    rows = [(item.rows[look.view], look) for item, look in looks]
-    return [tables[id(row)] if id(row) in tables else scratches[id(row)].read(look.draft) for row, look in rows]
+    return [_answer(item, look, tables, scratches) for item, look in looks]
+
+
+def _answer(
+    item: Active, look: Look, tables: Mapping[int, torch.Tensor], scratches: Mapping[int, Scratch]
+) -> torch.Tensor:
+    """The log-probabilities that a look wants, composed or of its view."""
+    found = {
+        row.view: tables[id(row)] if id(row) in tables else scratches[id(row)].read(look) for row in rows_of(item, look)
+    }
+    return compose_looked(item, found, wanted_paths(look)) if look.composed else found[look.view]
 
 
 def _segment(item: Active, row: Row, look: Look, scratches: dict[int, Scratch]) -> Segment:

@@ -72,6 +72,7 @@ class Expander:
         settings: Bounds.
         coupled: Whether the view's tokens are the target's, so that noise by token is shared and draws count.
         light: Whether the looks are with the model's weights in lower precision.
+        composed: Whether the looks are at what the request's rules compose; see `Look.composed`.
         noise: By how much the view's logits are assumed to differ from the target's, in nats; the less, the surer
             of its best tokens is the estimate.
     """
@@ -84,6 +85,7 @@ class Expander:
         *,
         coupled: bool = True,
         light: bool = False,
+        composed: bool = False,
         noise: float = 1.0,
     ) -> None:
         self._request = request
@@ -91,6 +93,7 @@ class Expander:
         self._settings = settings
         self._coupled = coupled
         self._light = light
+        self._composed = composed
         self._noise = noise
         self._epoch = 0
         self._answer: list[int] = []
@@ -165,9 +168,15 @@ class Expander:
 
         shown = found.with_ancestors(frontier)
         place = {node: row for row, node in enumerate([ROOT, *shown])}
-        log_q = (yield Look(self._view, found.draft(shown), skip, answer, light=self._light))[
-            [place[node] for node in frontier]
-        ]
+        log_q = yield Look(
+            self._view,
+            found.draft(shown),
+            skip,
+            answer,
+            light=self._light,
+            composed=self._composed,
+            wanted=[place[node] for node in frontier],
+        )
         sampling = self._request.sampling
         if sampling.repetition_penalty != 1 and self._coupled:
             seen = log_q.new_zeros(log_q.shape).bool()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from ragdecode.decoding.intervention import EarlyExit, HeadMask
 from ragdecode.errors import InputError
 
 if TYPE_CHECKING:
+    from ragdecode.decoding.backend import Backend
     from ragdecode.decoding.request import Request
 
 
@@ -59,3 +62,44 @@ def check_verification(request: Request) -> None:
             "its drafts are cut before the pass, by what was drawn",
             hint="use verification 'noise', or leave the constraint out",
         )
+
+
+def check_interventions(request: Request, models: Mapping[str, Backend]) -> None:
+    """Refuse views that change what their model cannot change.
+
+    Raises:
+        InputError: A layer or a head that the model does not have, or a backend that cannot do it.
+    """
+    for name, view in request.views.items():
+        if view.intervention is None or name not in models:
+            continue
+        check_intervention(name, view.intervention, models[name])
+
+
+def check_intervention(name: str, intervention: EarlyExit | HeadMask, model: Backend) -> None:
+    """Refuse one view's intervention.
+
+    Raises:
+        InputError: A layer or a head that the model does not have, or a backend that cannot do it.
+    """
+    kind = "exit" if isinstance(intervention, EarlyExit) else "heads"
+    if kind not in model.interventions:
+        what = "leave the model early" if kind == "exit" else "switch heads off"
+        raise InputError(
+            f"the view {name!r} would {what}, which this backend cannot do",
+            hint="engine.backend: llama if the model is Llama-shaped",
+        )
+    if isinstance(intervention, EarlyExit):
+        if not 0 <= intervention.layer < model.blocks:
+            raise InputError(
+                f"the view {name!r} exits after block {intervention.layer}; the model has blocks 0 to "
+                f"{model.blocks - 1}"
+            )
+        return
+    for layer, head in sorted(intervention.heads):
+        if not (0 <= layer < model.blocks and 0 <= head < model.heads):
+            raise InputError(
+                f"the view {name!r} switches off head {head} of layer {layer}; the model has {model.blocks} layers of "
+                f"{model.heads} heads, counted from 0",
+                hint="a list of heads belongs to the model that it was made for",
+            )

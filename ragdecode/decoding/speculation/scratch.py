@@ -35,9 +35,9 @@ class Scratch:
     places: dict[tuple[int, ...], int] = field(default_factory=dict)
     tables: list[torch.Tensor] = field(default_factory=list)
 
-    def read(self, draft: Draft) -> torch.Tensor:
-        """The predictions ``[1 + n, V]`` after the root and the n nodes of a draft that has been fed."""
-        rows = [0, *(1 + self.places[path] for path in paths(draft))]
+    def read(self, look: Look) -> torch.Tensor:
+        """The predictions ``[1 + n, V]`` after the root and the n nodes of a draft that has been fed, if wanted."""
+        rows = [1 + self.places[path] for path in wanted_paths(look)]
         stacked = self.tables[0] if len(self.tables) == 1 else torch.cat(self.tables)
         if rows == list(range(len(stacked))):
             return stacked
@@ -79,6 +79,7 @@ def more(row: Row, scratch: Scratch, look: Look, tokens: list[int]) -> Segment |
         outputs=range(len(new)),
         seen=scratch.length,
         earlier=earlier,
+        mask=row.mask,
     )
 
 
@@ -92,6 +93,12 @@ def paths(draft: Draft) -> list[tuple[int, ...]]:
     for token, parent in zip(draft.tokens, draft.parents, strict=True):
         found.append((*(found[parent] if parent >= 0 else ()), token))
     return found
+
+
+def wanted_paths(look: Look) -> list[tuple[int, ...]]:
+    """The tokens from the root down to each place whose predictions a look wants."""
+    found = [(), *paths(look.draft)]
+    return found if look.wanted is None else [found[row] for row in look.wanted]
 
 
 def as_tree(root: int, draft: Draft) -> Tree:

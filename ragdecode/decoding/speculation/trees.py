@@ -65,7 +65,7 @@ def _begin(item: Active, governor: Governor) -> Slot:
         item.slot = governor.slot({})
     looks: dict[str, tuple[str, int, int] | None] = {}
     for part in item.request.drafters if item.request.max_draft_nodes > 1 else ():  # else their views have no rows
-        seen = [item.rows[view] for view in part.views]
+        seen = [item.row_of(view) for view in part.views]
         look = (seen[0].model, seen[0].length(item.tokens), part.look_nodes) if seen else None
         looks[part.part_name] = looks.get(part.part_name) or look
     item.slot.drafters = looks

@@ -1,0 +1,29 @@
+"""``configs/heads/*.yaml``: attention heads of a model in order of their score, as ``ragdecode heads`` writes them."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from ragdecode.spec.settings import Settings
+
+
+class ScoredHead(Settings):
+    """One query head."""
+
+    layer: int = Field(ge=0)
+    """Its layer, counted from 0."""
+    head: int = Field(ge=0)
+    """Which of the layer's query heads, counted from 0."""
+    score: float = 0.0
+    """Its score; higher is better."""
+
+
+class HeadListSpec(Settings):
+    """Heads of one model, best first."""
+
+    description: str = ""
+    """One line about the list."""
+    model: str = ""
+    """Fingerprint of the model that it was made for; nothing is checked if left out."""
+    heads: tuple[ScoredHead, ...] = Field(min_length=1)
+    """The heads, best first."""
