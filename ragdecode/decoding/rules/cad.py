@@ -5,33 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
+from ragdecode.decoding.contrasting import AgainstSettings, contrasted
 from ragdecode.decoding.rule import Nodes, Rule
 from ragdecode.spec.registry import register
-from ragdecode.spec.settings import Settings
 
 if TYPE_CHECKING:
     import torch
 
-#: Lowest log-probability that is subtracted: -inf minus -inf has no value.
-_FLOOR = -1e4
 
-
-class CadSettings(Settings):
+class CadSettings(AgainstSettings):
     """Settings of context-aware decoding."""
 
     alpha: float = Field(default=0.5, ge=-1.0, le=10.0)
     """Strength: 0 is plain decoding, 0.5 suits most work, 1 suits conflicts of evidence and belief."""
-    against: str = "without_context"
-    """The view that is divided out."""
-
-    @field_validator("against")
-    @classmethod
-    def _another_view(cls, against: str) -> str:
-        if against == "with_context":
-            raise ValueError("'with_context' is the view that is decoded: divided by itself it stays as it is")
-        return against
 
 
 @register("rule", "cad", CadSettings)
@@ -54,8 +42,4 @@ class Cad(Rule):
 
         What is impossible there stays impossible, whatever alpha.
         """
-        alpha = self.settings.alpha
-        against = nodes.log_probs[self.settings.against].clamp(min=_FLOOR)
-        finite = nodes.composed.clamp(min=_FLOOR)
-        composed: torch.Tensor = finite + alpha * (finite - against)
-        return composed.masked_fill(nodes.composed.isneginf(), float("-inf"))
+        return contrasted(nodes.composed, nodes.log_probs[self.settings.against], self.settings.alpha)
