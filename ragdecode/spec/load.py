@@ -62,6 +62,7 @@ class LoadedPipeline(LoadedDocument):
 def document_type(kind: str) -> Any:
     """The annotated type of a kind of document (a key of `FOLDERS`)."""
     from ragdecode.spec.decode import DecodeSpec
+    from ragdecode.spec.heads import HeadListSpec
     from ragdecode.spec.index import IndexSpec
     from ragdecode.spec.model import ModelSpec
     from ragdecode.spec.part import Retrievers
@@ -74,6 +75,7 @@ def document_type(kind: str) -> Any:
         "models": ModelSpec,
         "prompts": PromptSpec,
         "decoding": DecodeSpec,
+        "heads": HeadListSpec,
     }
     return types[kind]
 
