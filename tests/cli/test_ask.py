@@ -132,7 +132,7 @@ def test_ctrl_c_ends_with_130_and_writes_nothing(run, monkeypatch, tmp_path, sta
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(*((RetrievalChain, "run") if stage == "retrieve" else (Engine, "_run")), interrupt)
+    monkeypatch.setattr(*((RetrievalChain, "run") if stage == "retrieve" else (Engine, "_advance")), interrupt)
     code, out, err = run("ask", "qa", QUESTION, "--json", "--trace", tmp_path / "t.html")
     assert (code, out) == (130, "")
     assert err.endswith("interrupted\n")

@@ -72,7 +72,7 @@ def test_an_interrupt_ends_with_130(chat, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Engine, "_run", interrupt)
+    monkeypatch.setattr(Engine, "_advance", interrupt)
     code, out, err, _ = chat("How many arches?\n")
     assert (code, out) == (130, "")
     assert err.endswith("interrupted\n")
