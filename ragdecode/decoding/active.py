@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -153,7 +154,10 @@ class Active:
         Raises:
             InputError: The overrides are not possible; nothing has changed then.
         """
-        parts, self.sampling = apply_overrides(self.ruling.parts, self.sampling, overrides or {})
+        parts, sampling = apply_overrides(self.ruling.parts, self.sampling, overrides or {})
+        for part in parts if overrides else ():
+            part.check(replace(self.request, rules=parts, sampling=sampling))
+        self.sampling = sampling
         self.ruling.change(parts, self.rows)
         del self.tokens[to:], self.records[to:], self.constraint_states[to + 1 :]
         self.ruling.rewind(to, self.rows)

@@ -13,8 +13,37 @@ if TYPE_CHECKING:
     import torch
 
     from ragdecode.decoding.backend import Backend
-    from ragdecode.decoding.request import Request
+    from ragdecode.decoding.constraint import Constraint
+    from ragdecode.decoding.drafter import Drafter
+    from ragdecode.decoding.monitor import Monitor
+    from ragdecode.decoding.request import Request, Sampling
     from ragdecode.spec.decode import ViewSpec
+
+
+class Company(Protocol):
+    """What acts beside a rule: a request, or the decoding stage of a document.
+
+    Attributes:
+        rules: The chain, the rule itself included.
+        drafters: The drafters.
+        constraints: The constraints.
+        monitors: The monitors.
+        sampling: How the next token is picked.
+        max_draft_nodes: Largest draft tree, root included; 1 is no drafting.
+    """
+
+    @property
+    def rules(self) -> Sequence[Rule]: ...  # noqa: D102
+    @property
+    def drafters(self) -> Sequence[Drafter]: ...  # noqa: D102
+    @property
+    def constraints(self) -> Sequence[Constraint]: ...  # noqa: D102
+    @property
+    def monitors(self) -> Sequence[Monitor]: ...  # noqa: D102
+    @property
+    def sampling(self) -> Sampling: ...  # noqa: D102
+    @property
+    def max_draft_nodes(self) -> int: ...  # noqa: D102
 
 
 class Path(Protocol):
@@ -105,6 +134,9 @@ class Rule(ABC):
         reads_hidden: Whether `read` gets hidden states.
         remembers: Whether it keeps something of every accepted node; see `remember`.
         switches: Whether one of its views runs at a time; see `running`. It is the first rule of its chain.
+        leads: Whether it begins from the views themselves, whatever a rule before it made of them. It is the first rule
+            of its chain.
+        search: Whether it picks tokens by a score that is no distribution; there is nothing to sample from then.
     """
 
     hidden: ClassVar[bool] = False
@@ -114,6 +146,8 @@ class Rule(ABC):
     reads_hidden: ClassVar[bool] = False
     remembers: ClassVar[bool] = False
     switches: ClassVar[bool] = False
+    leads: ClassVar[bool] = False
+    search: ClassVar[bool] = False
     expand: int = 0
     verification: Literal["rejection"] | None = None
     declares: Mapping[str, ViewSpec] = {}
@@ -125,6 +159,13 @@ class Rule(ABC):
 
     def __init__(self, settings: Settings) -> None:
         self.settings: Any = settings
+
+    def check(self, company: Company) -> None:  # noqa: B027
+        """Look at what acts beside it: asked when a document is read, of every request, and when a monitor changes one.
+
+        Raises:
+            InputError: The rule does not go with it; the message needs no place, it is shown with file and line.
+        """
 
     def meet(self, models: Mapping[str, Backend]) -> None:  # noqa: B027
         """Look at the model of each view, before any request: settle what depends on it.

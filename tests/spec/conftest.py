@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import Field, SecretStr
 
+from ragdecode.errors import InputError
 from ragdecode.spec import registry
 from ragdecode.spec.model import ModelSpec
 from ragdecode.spec.part import Fusion, Retrievers
@@ -96,6 +97,17 @@ class Sequential(_Built):
     on_trees = False
 
 
+class Particular(_Built):
+    """A rule that goes with nothing beside it, and wants a temperature of 1."""
+
+    views = ()
+
+    def check(self, company) -> None:
+        names = [len(company.rules) > 1, *company.drafters, *company.constraints, *company.monitors]
+        if any(names) or company.sampling.temperature != 1 or company.max_draft_nodes > 20:
+            raise InputError("it is particular", hint="leave it alone")
+
+
 class Expanding(_Built):
     """A rule that wants to see three candidates of every node."""
 
@@ -111,6 +123,7 @@ def _fakes(monkeypatch: pytest.MonkeyPatch) -> None:
     registry.register("retriever", "wide", WideSettings)(Wide)
     registry.register("rule", "reads", ReaderSettings)(Reads)
     registry.register("rule", "expands", ReaderSettings)(Expanding)
+    registry.register("rule", "particular", ReaderSettings)(Particular)
     registry.register("rule", "sequential", ReaderSettings)(Sequential)
     registry.register("drafter", "looks", ReaderSettings)(Reads)
     registry.register("monitor", "watches", ReaderSettings)(Reads)

@@ -46,6 +46,23 @@ def test_a_rule_that_no_tree_allows_goes_without_drafts(app, decode):
     assert step_cost(pipeline(app, decode).spec).nodes == 1
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        "rule: [cad, particular]", "draft: prompt_lookup", "constraint: {ban: {phrases: [x]}}", "monitor: signals",
+        "sampling: {temperature: 0.7}", "max_draft_nodes: 21",
+    ],
+)  # fmt: skip
+def test_a_rule_may_refuse_what_acts_beside_it_with_its_place(app, more):
+    assert pipeline(app, "{rule: particular, sampling: {temperature: 1}}").spec
+    keys = {"rule": "rule: particular", "sampling": "sampling: {temperature: 1}"}
+    lines = [*(text for key, text in keys.items() if not more.startswith(key)), more]
+    app.write({"pipelines/q.yaml": "model: smollm2-135m\ndecode:\n" + "".join(f"  {line}\n" for line in lines)})
+    line = 2 + 1 + next(i for i, text in enumerate(lines) if "particular" in text)
+    with pytest.raises(SpecError, match=rf"q.yaml:{line}: decode.rule.particular: it is particular \(leave it alone"):
+        load_pipeline("q")
+
+
 def test_a_rule_that_expands_costs_a_pass_over_the_candidates_of_every_node(app):
     cost = step_cost(pipeline(app, "{rule: [cad, expands], draft: prompt_lookup}").spec)
     assert (cost.passes, cost.rows, cost.nodes, cost.expanding) == (2, 3, 16, ("expands",))

@@ -14,12 +14,13 @@ if TYPE_CHECKING:
 
 
 def check_rules(request: Request) -> None:
-    """Refuse rules that cannot be evaluated on drafts, where there are any.
+    """Refuse rules that do not go with the request's other parts.
 
     Raises:
-        InputError: There is one.
+        InputError: One cannot be evaluated on drafts, where there are any, or refuses what acts beside it.
     """
     for rule in request.rules:
+        rule.check(request)
         if not rule.on_trees and request.drafters and request.max_draft_nodes > 1:
             raise InputError(
                 f"the rule {rule.part_name} cannot be evaluated on drafts", hint="leave the drafters or the rule out"
