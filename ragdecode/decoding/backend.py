@@ -87,6 +87,7 @@ class Backend(Protocol):
         max_positions: Longest row the model was made for.
         blocks: Number of blocks of the model.
         heads: Number of query heads of a block.
+        fingerprint: Identity of its attention heads, for lists of heads; empty where nobody said.
         interventions: What it can do inside a pass: ``heads`` (switch heads off, row by row), ``exit`` (tell the
             states of blocks, and project them), ``attention`` (tell the attention of heads).
         layers: Number of blocks whose parts a pass may leave out; 0 if it cannot.
@@ -101,6 +102,7 @@ class Backend(Protocol):
     max_positions: int
     blocks: int
     heads: int
+    fingerprint: str
     interventions: frozenset[str]
     layers: int
     grafts: bool

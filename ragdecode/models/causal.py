@@ -14,7 +14,7 @@ from ragdecode.models.opening import locate
 from ragdecode.models.progress import Progress, silent
 from ragdecode.models.store import ModelStore
 from ragdecode.models.tokenizer import Tokenizer
-from ragdecode.models.weights import check_weights, read_tensors, weights_fingerprint
+from ragdecode.models.weights import check_weights, heads_fingerprint, read_tensors, weights_fingerprint
 from ragdecode.spec.model import ModelSpec
 
 if TYPE_CHECKING:
@@ -85,6 +85,11 @@ class CausalModel:
         """Identity of weights and tokenizer: 16 hexadecimal digits."""
         text = weights_fingerprint(self.path) + self.tokenizer.fingerprint
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @cached_property
+    def heads_fingerprint(self) -> str:
+        """Identity of the attention heads, for lists of them: 16 hexadecimal digits; the files' layout is not in it."""
+        return heads_fingerprint(self.path)
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Read the tensors of the safetensors files, on `device`, floating-point ones in `dtype`.

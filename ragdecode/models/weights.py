@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import torch
 
 _BLOCKS, _BLOCK = 64, 4096
+#: Numbers of each weight that tell one model's heads from another's.
+_NUMBERS = 64
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -119,3 +121,25 @@ def weights_fingerprint(folder: Path) -> str:
                 stream.seek(max(size - _BLOCK, 0) * block // (_BLOCKS - 1))
                 digest.update(stream.read(_BLOCK))
     return digest.hexdigest()[:16]
+
+
+def heads_fingerprint(folder: Path) -> str:
+    """Identity of the attention heads: 16 hexadecimal digits.
+
+    The first numbers of every attention weight are hashed with the shapes, as bfloat16: it does not depend on how the
+    tensors lie in the files, nor much on the precision in which they were saved.
+    """
+    import torch
+    from safetensors import safe_open
+
+    found: dict[str, tuple[tuple[int, ...], bytes]] = {}
+    for file in weight_files(folder):
+        with safe_open(file, framework="pt") as tensors:
+            for name in tensors.keys():  # noqa: SIM118 - the object is no mapping
+                part = tensors.get_slice(name)
+                shape = tuple(part.get_shape())
+                if len(shape) == 2 and ("attn" in name or "attention" in name):
+                    numbers = part[:1].flatten()[:_NUMBERS].to(torch.bfloat16).view(torch.int16)
+                    found[name] = shape, numbers.numpy().tobytes()
+    text = "".join(f"{name} {shape} {numbers.hex()};" for name, (shape, numbers) in sorted(found.items()))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -244,6 +244,7 @@ def open_backend(model: CausalModel, spec: EngineSpec, *, light: bool = False) -
             dtype=model.dtype,
             linear=spec.linear,
             light=light and int4_fails(model.device) is None,
+            fingerprint=model.heads_fingerprint,
         )
     if spec.linear in ("packed", "int4"):
         why = f"the llama backend cannot run this model: {reason}" if reason else "engine.backend is transformers"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from ragdecode.spec.settings import Settings
 
@@ -27,3 +29,12 @@ class HeadListSpec(Settings):
     """Fingerprint of the model that it was made for; nothing is checked if left out."""
     heads: tuple[ScoredHead, ...] = Field(min_length=1)
     """The heads, best first."""
+
+    @model_validator(mode="after")
+    def _once(self) -> Self:
+        seen = set()
+        for one in self.heads:
+            if (one.layer, one.head) in seen:
+                raise ValueError(f"head {one.head} of layer {one.layer} stands twice")
+            seen.add((one.layer, one.head))
+        return self

@@ -62,6 +62,7 @@ class LoadedPipeline(LoadedDocument):
 def document_type(kind: str) -> Any:
     """The annotated type of a kind of document (a key of `FOLDERS`)."""
     from ragdecode.spec.decode import DecodeSpec
+    from ragdecode.spec.detector import DetectorSpec
     from ragdecode.spec.heads import HeadListSpec
     from ragdecode.spec.index import IndexSpec
     from ragdecode.spec.model import ModelSpec
@@ -76,6 +77,7 @@ def document_type(kind: str) -> Any:
         "prompts": PromptSpec,
         "decoding": DecodeSpec,
         "heads": HeadListSpec,
+        "detectors": DetectorSpec,
     }
     return types[kind]
 

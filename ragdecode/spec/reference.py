@@ -17,6 +17,7 @@ FOLDERS: dict[str, str] = {
     "prompts": "configs/prompts",
     "decoding": "configs/decoding",
     "heads": "configs/heads",
+    "detectors": "configs/detectors",
 }
 
 

@@ -34,6 +34,7 @@ class LlamaBackend:
         dtype: Dtype of weights and cache.
         linear: How linear layers run; see `ragdecode.decoding.backends.linear`.
         light: Keep a second copy of the linear layers in 4 bits, for passes that need not be exact.
+        fingerprint: Identity of its attention heads, for lists of heads.
 
     Raises:
         InputError: The model is not of a supported shape; the message says why.
@@ -51,6 +52,7 @@ class LlamaBackend:
         dtype: torch.dtype = torch.float32,
         linear: LinearMode = "auto",
         light: bool = False,
+        fingerprint: str = "",
     ) -> None:
         reason = unsupported(config)
         if reason is not None:
@@ -61,6 +63,7 @@ class LlamaBackend:
         self.max_positions = self.shape.max_positions
         self.layers = self.blocks = self.shape.layers
         self.heads = self.shape.heads
+        self.fingerprint = fingerprint
         self.token_bytes = 2 * self.shape.layers * self.shape.kv_heads * self.shape.head_dim * dtype.itemsize
         self.device = torch.device(device)
         self.dtype = dtype

@@ -46,12 +46,14 @@ class TransformersBackend:
         layers: 0: no parts of a model can be left out here.
         grafts: False: no segment may hang below drafted tokens of an earlier pass.
         light: False: there are no lighter weights.
+        fingerprint: Empty: its heads cannot be named.
         interventions: None: nothing inside a stock model is changed or told.
         blocks: Number of blocks.
         heads: Number of query heads of a block.
     """
 
     interventions: frozenset[str] = frozenset()
+    fingerprint = ""
     layers = 0
     grafts = False
     light = False
