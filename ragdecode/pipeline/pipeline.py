@@ -62,6 +62,7 @@ class Pipeline:
         docs: Path | None = None,
         progress: Progress | None = None,
         fetch: bool = False,
+        models: PipelineModels | None = None,
     ) -> None:
         prefer_huge_pages()
         told = progress or silent
@@ -70,7 +71,9 @@ class Pipeline:
         self._spec = loaded.spec
         self._parts = DecodeParts.build(self._spec.decode)
         self._plans = plan_views(self._spec)
-        self._models = PipelineModels(self._plans, self._spec.engine, self._spec.decode, fetch=fetch, progress=told)
+        self._models = models or PipelineModels(
+            self._plans, self._spec.engine, self._spec.decode, fetch=fetch, progress=told
+        )
         self._source = PassageSource(loaded, self._models, docs=docs, fetch=fetch, progress=told)
         self._closed = False
         self.needs = self._plans.needs
