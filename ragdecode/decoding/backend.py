@@ -65,17 +65,19 @@ class Output:
     """What a pass predicts, at the wanted tokens of all segments, in order.
 
     Attributes:
-        logits: Logits ``[M, V]`` in the backend's dtype.
+        logits: Logits ``[M, V]`` in the backend's dtype; ``[0, V]`` if they were not wanted.
         hidden: Last hidden states after the final norm ``[M, H]``, if asked for.
         states: Residual stream after the blocks that were asked for ``[M, H]``, before the final norm.
         attention: One a segment: attention weights ``[m, K, S + n]`` of the K watched heads at its m wanted tokens,
             over the row's slots; None for a segment that watches none.
+        taps: Vectors of the last block that were asked for ``[M, W]``, by the names of `Backend.taps`.
     """
 
     logits: torch.Tensor
     hidden: torch.Tensor | None = None
     states: Mapping[int, torch.Tensor] = field(default_factory=dict)
     attention: Sequence[torch.Tensor | None] = ()
+    taps: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
 
 class Backend(Protocol):
@@ -90,6 +92,9 @@ class Backend(Protocol):
         fingerprint: Identity of its attention heads, for lists of heads; empty where nobody said.
         interventions: What it can do inside a pass: ``heads`` (switch heads off, row by row), ``exit`` (tell the
             states of blocks, and project them), ``attention`` (tell the attention of heads).
+        taps: Vectors of the last block that a pass can tell, and their width: ``ffn_input``, what enters its
+            feed-forward part, after the norm; ``block_output``, what the block gives, before the final norm;
+            ``final``, what the head reads.
         layers: Number of blocks whose parts a pass may leave out; 0 if it cannot.
         grafts: Whether segments may hang below tokens that were fed before (`Segment.earlier`).
         light: Whether it has a second copy of its weights in lower precision.
@@ -104,6 +109,7 @@ class Backend(Protocol):
     heads: int
     fingerprint: str
     interventions: frozenset[str]
+    taps: Mapping[str, int]
     layers: int
     grafts: bool
     light: bool
@@ -132,12 +138,16 @@ class Backend(Protocol):
         skip: frozenset[int] = frozenset(),
         light: bool = False,
         states: Collection[int] = (),
+        taps: Collection[str] = (),
+        logits: bool = True,
     ) -> Output:
         """Run the model once over the new tokens of all segments (at most one segment a row).
 
         With ``skip``, sub-layers are left out: 2 l is the attention of layer l, 2 l + 1 its feed-forward part.
         With ``light``, weights of lower precision are used, where the backend has them.
         With ``states``, the states after these blocks are told, for backends whose interventions have ``exit``.
+        With ``taps``, vectors of the last block are told, of those that `taps` has. Without ``logits``, what only
+        they need is left out.
         """
 
     def project(

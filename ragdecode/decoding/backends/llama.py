@@ -63,6 +63,7 @@ class LlamaBackend:
         self.max_positions = self.shape.max_positions
         self.layers = self.blocks = self.shape.layers
         self.heads = self.shape.heads
+        self.taps: Mapping[str, int] = dict.fromkeys(("ffn_input", "block_output", "final"), self.shape.hidden_size)
         self.fingerprint = fingerprint
         self.token_bytes = 2 * self.shape.layers * self.shape.kv_heads * self.shape.head_dim * dtype.itemsize
         self.device = torch.device(device)
@@ -128,6 +129,8 @@ class LlamaBackend:
         skip: frozenset[int] = frozenset(),
         light: bool = False,
         states: Collection[int] = (),
+        taps: Collection[str] = (),
+        logits: bool = True,
     ) -> Output:
         """Run the model once over the new tokens of all segments; see `Backend.forward`."""
         spans = Spans(segments, self._rows, self.shape, self.device, self.dtype)
@@ -142,11 +145,16 @@ class LlamaBackend:
                 x = self._part(weights, part, x, rotation, spans)
             if part % 2 and part // 2 in states:
                 early[part // 2] = x[spans.outputs]
-        x = self._last(weights, x, rotation, spans, skip)  # [M, H]
+        x = x[spans.outputs] if last in skip else self._part(weights, last, x, rotation, spans, spans.outputs)  # [M, H]
+        told = {"ffn_input": self._norm(x, weights.layers[-1].mlp_norm)} if "ffn_input" in taps else {}
+        if last + 1 not in skip and len(x):
+            x = self._part(weights, last + 1, x, rotation, spans)
         if self.layers - 1 in states:
             early[self.layers - 1] = x
-        normed = functional.rms_norm(x, (self.hidden_size,), weights.final_norm, self.shape.norm_eps)
-        return Output(weights.unembed(normed), normed if hidden else None, early, spans.attention())
+        normed = self._norm(x, weights.final_norm)
+        told |= {name: value for name, value in (("block_output", x), ("final", normed)) if name in taps}
+        table = weights.unembed(normed) if logits else x.new_empty(0, self.vocab_size)
+        return Output(table, normed if hidden else None, early, spans.attention(), told)
 
     @torch.inference_mode()
     def project(
@@ -173,13 +181,8 @@ class LlamaBackend:
         spans = Spans([alternatives], self._rows, self.shape, self.device, self.dtype)
         return self._part(self._weights, part, states, self._weights.rotations[spans.positions].unsqueeze(1), spans)
 
-    def _last(
-        self, weights: LlamaWeights, x: torch.Tensor, rotation: torch.Tensor, spans: Spans, skip: frozenset[int]
-    ) -> torch.Tensor:
-        """The last layer, of which only the wanted tokens' states are needed: ``x [T, H]`` to ``[M, H]``."""
-        first = 2 * self.layers - 2
-        x = x[spans.outputs] if first in skip else self._part(weights, first, x, rotation, spans, spans.outputs)
-        return x if first + 1 in skip or not len(x) else self._part(weights, first + 1, x, rotation, spans)
+    def _norm(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        return functional.rms_norm(x, (self.hidden_size,), weight, self.shape.norm_eps)
 
     def _part(
         self,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,6 +14,7 @@ from ragdecode.decoding.backends.transformers_batch import batch_of
 from ragdecode.decoding.backends.transformers_cache import Arena, out_of_memory
 from ragdecode.decoding.backends.transformers_check import settle_plan
 from ragdecode.decoding.backends.transformers_plan import MaskPlan, plan_masks, refusal, refuse_unfit
+from ragdecode.decoding.backends.transformers_taps import BlockTaps
 from ragdecode.errors import InputError, RunError
 
 if TYPE_CHECKING:
@@ -47,7 +48,9 @@ class TransformersBackend:
         grafts: False: no segment may hang below drafted tokens of an earlier pass.
         light: False: there are no lighter weights.
         fingerprint: Empty: its heads cannot be named.
-        interventions: None: nothing inside a stock model is changed or told.
+        interventions: None: nothing inside a stock model is changed, and no early states are told.
+        taps: Those of the last block that its modules show, and their width; in a model whose feed-forward part runs
+            beside attention, ``ffn_input`` has not seen the last attention.
         blocks: Number of blocks.
         heads: Number of query heads of a block.
     """
@@ -73,9 +76,11 @@ class TransformersBackend:
         known = inspect.signature(model.forward).parameters
         # Its load-balancing loss would read our mask as a padding mask.
         self._options: dict[str, Any] = {"output_router_logits": False} if "output_router_logits" in known else {}
+        self._taps = BlockTaps(model)
         self._plan = plan_masks(model)
         self._plan = settle_plan(self)
         self.vocab_size, self.hidden_size = self._sizes()
+        self.taps: Mapping[str, int] = {"final": self.hidden_size, **self._tap_widths()}
         text = model.config.get_text_config()
         self.blocks, self.heads = int(text.num_hidden_layers), int(text.num_attention_heads)
         self.max_positions = self._plan.limit
@@ -117,6 +122,8 @@ class TransformersBackend:
         skip: frozenset[int] = frozenset(),
         light: bool = False,
         states: Collection[int] = (),
+        taps: Collection[str] = (),
+        logits: bool = True,
     ) -> Output:
         """Run the model once over the new tokens of all segments (at most one segment a row).
 
@@ -133,8 +140,12 @@ class TransformersBackend:
         batch = batch_of(segments, self._arena.placement.capacity, self.device)
         self._arena.place(batch.rows, batch.block, batch.slots, batch.used)
         try:
-            with torch.no_grad(), _head_reads(self.model, batch.outputs) as read:
-                logits: torch.Tensor = self.model(
+            with (
+                torch.no_grad(),
+                _head_reads(self.model, batch.outputs, logits) as read,
+                self._taps.listening(taps, batch.outputs, batch.ids.numel()) as told,
+            ):
+                table: torch.Tensor = self.model(
                     input_ids=batch.ids,
                     attention_mask=self._plan.masks(batch, self.dtype),
                     position_ids=batch.positions,
@@ -151,9 +162,11 @@ class TransformersBackend:
                 hint="run fewer requests at once, or shorten the prompts",
                 component="transformers backend",
             ) from error
-        if len(read) != 1 or logits.shape[:2] != (1, len(batch.outputs)):
+        if len(read) != 1 or table.shape[:2] != (1, len(batch.outputs) if logits else 0):
             raise refusal(self.model, "its logits are not a plain function of its head's input")
-        return Output(logits[0], read[0][0] if hidden else None)
+        if "final" in taps:
+            told["final"] = read[0][0]
+        return Output(table[0], read[0][0] if hidden else None, taps=told)
 
     def project(
         self, states: torch.Tensor, columns: torch.Tensor | None = None, *, normed: bool = True
@@ -195,28 +208,39 @@ class TransformersBackend:
 
     def _sizes(self) -> tuple[int, int]:
         """Vocabulary and hidden size, read off a pass over one token, which also allocates the cache's layers."""
-        row = self.open_row(1)
-        try:
-            output = self.forward([Segment(row, 0, [0], [0], None, [0])], hidden=True)
-        finally:
-            self.close_row(row)
+        output = self._probe()
         assert output.hidden is not None
         return output.logits.shape[1], output.hidden.shape[1]
 
+    def _tap_widths(self) -> dict[str, int]:
+        """Vectors of the last block that a pass over two tokens tells, and their width."""
+        widths = {}
+        for name in sorted(self._taps.names):
+            with suppress(RunError):  # a model built in another way: it is run, but does not tell
+                widths[name] = self._probe(name).taps[name].shape[1]
+        return widths
+
+    def _probe(self, *taps: str) -> Output:
+        row = self.open_row(2)
+        try:
+            return self.forward([Segment(row, 0, [0, 0], [0, 1], None, [1])], hidden=True, taps=taps)
+        finally:
+            self.close_row(row)
+
 
 @contextmanager
-def _head_reads(model: PreTrainedModel, wanted: torch.Tensor) -> Iterator[list[torch.Tensor]]:
+def _head_reads(model: PreTrainedModel, wanted: torch.Tensor, logits: bool) -> Iterator[list[torch.Tensor]]:
     """Let the language model head read the wanted tokens only, ``wanted [M]`` of the flattened batch.
 
     Rows want different places and different numbers of logits. Scaling and capping of logits come after the head
-    and stay the model's own. The list receives what the head read, ``[1, M, H]``.
+    and stay the model's own. The list receives what the head read, ``[1, M, H]``; it reads nothing without ``logits``.
     """
     read: list[torch.Tensor] = []
 
     def gather(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor]:
         states = inputs[0]  # [B, L, H]
         read.append(states.reshape(-1, states.shape[-1]).index_select(0, wanted)[None])
-        return (read[-1],)
+        return (read[-1] if logits else read[-1][:, :0],)
 
     head: torch.nn.Module = model.get_output_embeddings()
     handle = head.register_forward_pre_hook(gather)
