@@ -69,7 +69,7 @@ class Active:
         self.shown = 0
         self.announced = 0
         self.finished: FinishReason | None = None
-        self.notes: list[str] = []
+        self.notes: list[str] = [f"rule {rule.part_name}: {note}" for rule in self.ruling.rules for note in rule.notes]
         self.slot: Slot | None = None
         self.stats = Stats(prompt_tokens=len(request.views[TARGET].prompt))
         self._seen: torch.Tensor | None = None

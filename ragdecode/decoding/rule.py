@@ -134,6 +134,7 @@ class Rule(ABC):
         reads_hidden: Whether `read` gets hidden states.
         remembers: Whether it keeps something of every accepted node; see `remember`.
         switches: Whether one of its views runs at a time; see `running`. It is the first rule of its chain.
+        notes: What a user should know of how it acts on a request; of a started rule.
         leads: Whether it begins from the views themselves, whatever a rule before it made of them. It is the first rule
             of its chain.
         search: Whether it picks tokens by a score that is no distribution; there is nothing to sample from then.
@@ -154,6 +155,7 @@ class Rule(ABC):
     optional: Collection[str] = frozenset()
     layers: tuple[int, ...] = ()
     attends: tuple[tuple[int, int], ...] = ()
+    notes: Sequence[str] = ()
 
     part_name: ClassVar[str] = ""
 
