@@ -61,8 +61,8 @@ class Look:
     """Asks the engine for a view's predictions after the nodes of a draft; yielded by drafters that use a model.
 
     The engine answers with log-probabilities ``[1 + len(draft.tokens), V]``: row 0 after the last accepted token,
-    row i + 1 after ``draft.tokens[i]``; only those ``wanted``, if told. Looks of many requests share a pass. Beyond the model's window, where the
-    answer cannot reach, the predictions are without meaning.
+    row i + 1 after ``draft.tokens[i]``; only those ``wanted``, if told. Looks of many requests share a pass. Beyond the
+    model's window, where the answer cannot reach, the predictions are without meaning.
 
     Attributes:
         view: The view that is asked.

@@ -194,7 +194,7 @@ class Engine:
         """Rows that still read their prompts take over what is known of them."""
         rows = [(active, row) for active in self._active for row in active.rows.values()]
         for active, row in rows:
-            if row.cached < len(row.prompt) - 1:
+            if row.cached < len(row.prompt) - 1 and not row.idle:
                 active.stats.reused_tokens += self._prefixes.fill(row, (other for _, other in rows))
 
     def _close(self, active: Active) -> None:
@@ -214,7 +214,8 @@ class Engine:
             backend = self._backends[view.model]
             looking = [name, *exits] if name == TARGET else [name]
             looked = max(
-                (part.look_nodes for part in request.drafters if not set(part.views).isdisjoint(looking)), default=0
+                (part.look_nodes for part in request.drafters if not set(part.looks_at(request)).isdisjoint(looking)),
+                default=0,
             )
             tree = max(request.max_draft_nodes * widest, 1 + looked)
             foreign = view.model in self._foreign

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from ragdecode.decoding.drafter import Draft
 from ragdecode.decoding.speculation.fusion import Trie
-from ragdecode.decoding.speculation.governor import Governor, Slot
+from ragdecode.decoding.speculation.governor import Governor, Looked, Slot
 from ragdecode.decoding.speculation.step_cost import StepCost, StepCosts
 
 VOCAB = 10_000
@@ -34,7 +34,7 @@ class Speaker:
     skill: Callable[[int, int], float]
     length: int = 8
     seconds: float = 0.0
-    look: tuple[str, int, int] | None = None
+    look: Looked | None = None
     claim: float = 0.8
     fresh: bool = False
     _count: int = 0

@@ -11,7 +11,7 @@ from ragdecode.decoding.engine import Engine
 from ragdecode.decoding.request import Sampling
 from ragdecode.decoding.rules.cad import Cad, CadSettings
 from ragdecode.decoding.speculation.fusion import Trie
-from ragdecode.decoding.speculation.governor import FixedTree
+from ragdecode.decoding.speculation.governor import FixedTree, Looked
 from ragdecode.decoding.speculation.governor_throughput import Throughput
 from ragdecode.decoding.speculation.governor_ucb import NONE, Bandit
 from ragdecode.decoding.speculation.ledger import Ledger
@@ -68,7 +68,7 @@ def test_it_is_as_fast_as_the_best_fixed_size(cost, skill):
         {"s": Speaker(never)},
         {"s": Speaker(never, claim=0.99, fresh=True)},  # every token of a new class: nothing can be learnt
         {f"s{i}": Speaker(never, seconds=3e-4, claim=0.99, fresh=True) for i in range(4)},
-        {"free": Speaker(never), "paid": Speaker(never, seconds=0.02, look=("main", 200, 4), claim=0.99)},
+        {"free": Speaker(never), "paid": Speaker(never, seconds=0.02, look=Looked("main", (200,), 4), claim=0.99)},
     ],
     ids=["plain", "deceitful", "slow", "paid"],
 )
@@ -132,7 +132,7 @@ def test_a_slow_drafter_is_asked_only_while_it_pays():
 
 @pytest.mark.parametrize(("seconds", "pays"), [(0.004, True), (0.2, False)])
 def test_a_drafter_that_takes_passes_is_asked_if_its_gain_pays_for_them(seconds, pays):
-    paid = Speaker(lambda kind, at: 0.8, length=4, seconds=seconds, look=("main", 200, 4))
+    paid = Speaker(lambda kind, at: 0.8, length=4, seconds=seconds, look=Looked("main", (200,), 4))
     run = simulate(Throughput(costs(FLAT)), {"paid": paid}, FLAT, tokens=600)
     share = run.asked.get("paid", 0) / len(run.spent)
     assert share > 0.8 if pays else share < 0.05
@@ -140,7 +140,10 @@ def test_a_drafter_that_takes_passes_is_asked_if_its_gain_pays_for_them(seconds,
 
 
 def test_a_paid_drafter_is_not_asked_where_a_free_one_finds_the_same():
-    free, paid = Speaker(lambda kind, at: 0.97), Speaker(lambda kind, at: 0.97, seconds=0.01, look=("main", 200, 4))
+    free, paid = (
+        Speaker(lambda kind, at: 0.97),
+        Speaker(lambda kind, at: 0.97, seconds=0.01, look=Looked("main", (200,), 4)),
+    )
     run = simulate(Throughput(costs(FLAT)), {"free": free, "paid": paid}, FLAT, tokens=800)
     assert run.asked["paid"] < 0.3 * run.asked["free"]
 
@@ -343,7 +346,7 @@ def test_what_drafters_take_is_put_into_proportion_to_how_fast_passes_are_now():
 def test_draws_that_are_tested_are_always_asked_for_and_never_cut(make):
     """Else answers of a seed would depend on the batch and on timing."""
     governor = make(costs(StepCost((1, 2), (0.01, 1.0), (0.0, 0.0))))
-    slot = governor.slot({"view": ("main", 10, 4), "free": None})
+    slot = governor.slot({"view": Looked("main", (10,), 4), "free": None})
     for _ in range(30):
         slot.begin([("main", 50)], 8, draws=True)
         names = [governor.ask([slot], paid=paid)[0] for paid in (False, True)]

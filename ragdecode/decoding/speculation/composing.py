@@ -64,4 +64,5 @@ def compose_looked(item: Active, tables: Mapping[str, torch.Tensor], drafted: Se
     def path(node: int, last: int | None = None, /) -> list[int]:
         return path_of(item.tokens, list(drafted[node]), last)
 
-    return fold(item.rules, Nodes(composed=tables[TARGET], log_probs=tables, path=path))[0]
+    lengths = [len(item.tokens) + len(tokens) for tokens in drafted]
+    return fold(item.rules, Nodes(composed=tables[TARGET], log_probs=tables, path=path, lengths=lengths))[0]

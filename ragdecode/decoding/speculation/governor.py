@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from ragdecode.decoding.speculation.acceptance import Acceptance, AnswerAcceptance
 from ragdecode.decoding.speculation.fusion import Trie
@@ -15,13 +16,30 @@ from ragdecode.decoding.tree import Tree
 Loaded = tuple[str, int]
 
 
+class Looked(NamedTuple):
+    """What the looks of a drafter run.
+
+    Attributes:
+        model: Key of the model.
+        held: Tokens that each of the rows holds.
+        nodes: New tokens of the largest look, in each row.
+    """
+
+    model: str
+    held: tuple[int, ...]
+    nodes: int
+
+    def load(self, new: int) -> list[tuple[str, int, int]]:
+        """What a look at ``new`` nodes feeds: (model, new tokens, cached tokens) of each row."""
+        return [(self.model, new, held) for held in self.held]
+
+
 @dataclass
 class Slot:
     """One request as a governor sees it. The first four say who it is, the others are of the current step.
 
     Attributes:
-        drafters: Its drafters in their order; of those that look at views the largest look, as (model, tokens it
-            holds, new tokens), else None.
+        drafters: Its drafters in their order; of those that look at views what their looks run, else None.
         acceptance: What its answer took so far.
         ledger: What drafting gained and lost it so far; made by the governor.
         rest: Steps until a probe is due, and how many there are between two; the governor's.
@@ -42,7 +60,7 @@ class Slot:
         told: Whether the step was verified.
     """
 
-    drafters: Mapping[str, tuple[str, int, int] | None]
+    drafters: Mapping[str, Looked | None]
     acceptance: AnswerAcceptance
     ledger: Ledger | None = None
     rest: list[int] = field(default_factory=list)
@@ -94,7 +112,7 @@ class Governor(ABC):
     def __init__(self) -> None:
         self.acceptance = Acceptance()
 
-    def slot(self, drafters: Mapping[str, tuple[str, int, int] | None]) -> Slot:
+    def slot(self, drafters: Mapping[str, Looked | None]) -> Slot:
         """A new request."""
         return Slot(drafters, AnswerAcceptance(self.acceptance))
 

@@ -71,7 +71,7 @@ class Throughput(CostedGovernor):
 
     def __init__(self, costs: StepCosts) -> None:
         super().__init__(costs)
-        self._records: dict[tuple[str, int], Record] = {}
+        self._records: dict[tuple[str, int], dict[int, Record]] = {}  # by drafter and rows that it looks at
         self._levels: dict[int, int] = {}
         self._tokens = self._undrafted = 8.0  # in undrafted steps: time that the tokens were worth, and that they took
 
@@ -147,10 +147,9 @@ class Throughput(CostedGovernor):
         """Tokens that a second is worth."""
         return self.speed * len(slots) / self.plain(slots)
 
-    def _seconds(self, name: str) -> float:
+    def _seconds(self, name: str, slot: Slot) -> float:
         """What an ask of a drafter that looks at nothing takes, as measured; nothing before the first."""
-        known = [record.seconds for (who, _), record in self._records.items() if who == name]
-        return max((seconds for seconds in known if seconds is not None), default=0.0)
+        return max((one.seconds for one in self._known(name, slot).values() if one.seconds is not None), default=0.0)
 
     def _room(self, slots: Sequence[Slot], slot: Slot, name: str, allowed: float) -> tuple[int, float, float]:
         """Nodes that a drafter may come up with, what asking for them and feeding them takes, and the feeding alone.
@@ -159,7 +158,7 @@ class Throughput(CostedGovernor):
         """
         room = slot.nodes - 1
         if slot.drafters[name] is None:
-            return room, self._seconds(name), 0.0
+            return room, self._seconds(name, slot), 0.0
         sizes = [one.nodes if one is slot else 1 for one in slots]
         feeding = (self.seconds(slots, sizes) - self.plain(slots)) / room
         each = self._each(slot, name) + feeding
@@ -168,16 +167,20 @@ class Throughput(CostedGovernor):
 
     def _each(self, slot: Slot, name: str) -> float:
         """What an ask takes by node that it has room for; before the first, a look by the table, or nothing."""
-        known = [record.each for (who, _), record in self._records.items() if who == name]
-        measured = [each for each in known if each is not None]
+        measured = [one.each for one in self._known(name, slot).values() if one.each is not None]
         if measured:
             return max(measured)
         look = slot.drafters[name]
-        return 0.0 if look is None else self.costs.seconds([(look[0], 2, look[1])])
+        return 0.0 if look is None else self.costs.seconds(look.load(2))
+
+    def _known(self, name: str, slot: Slot) -> dict[int, Record]:
+        """What asks of a drafter brought and took, where it looks at as many rows as here."""
+        look = slot.drafters.get(name)
+        return self._records.setdefault((name, 0 if look is None else len(look.held)), {})
 
     def _record(self, name: str, slot: Slot) -> Record:
         level = self._levels.get(id(slot), 0) if slot.drafters.get(name) is not None else 0
-        return self._records.setdefault((name, level), Record())
+        return self._known(name, slot).setdefault(level, Record())
 
     def _probe(self, slots: Sequence[Slot], slot: Slot) -> None:
         """Feed one more node now and then, the most promising of those that were left out."""

@@ -105,11 +105,12 @@ class Bandit(CostedGovernor):
         """Most seconds of a step that plays an arm, what its drafters take left out but for the first looks."""
         names, size = arm
         looks = [
-            (look[0], look[2] + 1, look[1])
+            load
             for slot in slots
             if slot.nodes > 1
             for name, look in slot.drafters.items()
             if look is not None and name in names
+            for load in look.load(look.nodes + 1)
         ]
         trees = self.seconds(slots, [min(size, slot.nodes) for slot in slots])
         return max(plain, trees + self.costs.seconds(looks))

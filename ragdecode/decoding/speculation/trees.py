@@ -12,7 +12,7 @@ from ragdecode.decoding.guard import Guarded, guard
 from ragdecode.decoding.request import TARGET
 from ragdecode.decoding.speculation.asking import alone, ask
 from ragdecode.decoding.speculation.fusion import Room, Trie
-from ragdecode.decoding.speculation.governor import Governor, Slot, candidates
+from ragdecode.decoding.speculation.governor import Governor, Looked, Slot, candidates
 from ragdecode.decoding.speculation.unpruned import unpruned
 from ragdecode.decoding.tree import Tree
 
@@ -63,10 +63,11 @@ def _begin(item: Active, governor: Governor) -> Slot:
     """The request's slot, at the start of a step."""
     if item.slot is None:
         item.slot = governor.slot({})
-    looks: dict[str, tuple[str, int, int] | None] = {}
+    looks: dict[str, Looked | None] = {}
     for part in item.request.drafters if item.request.max_draft_nodes > 1 else ():  # else their views have no rows
-        seen = [item.row_of(view) for view in part.views]
-        look = (seen[0].model, seen[0].length(item.tokens), part.look_nodes) if seen else None
+        seen = [item.row_of(view) for view in part.looks_at(item.request)]
+        held = tuple(row.length(item.tokens) for row in seen if row.model == seen[0].model)
+        look = Looked(seen[0].model, held, part.look_nodes) if seen else None
         looks[part.part_name] = looks.get(part.part_name) or look
     item.slot.drafters = looks
     item.slot.begin(
