@@ -165,7 +165,7 @@ class PipelineModels:
         for view in self._plans.views:
             if opened[view.model].tokenizer.fingerprint != own and not view.translates:
                 hint = "take a model of the same family, with the same tokenizer"
-                if view.follows:
+                if view.follows and view.role == "draft":
                     hint += f"; or let the drafter {view.name} match by strings or by intersection (match: auto)"
                 raise InputError(
                     f"the model of the view {view.name!r} has another vocabulary than the pipeline's model: "

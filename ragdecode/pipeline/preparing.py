@@ -138,12 +138,15 @@ class Preparer:
             else:
                 prompts = {name: self._renderer.exact(text) for name, text in line.prompts.items()}
             views = select(self._plans.views, self._parts.needs)
-            free = self._parts.optional - prompts.keys()
-            self._check(prompts, [view for view in views if not view.follows and view.name not in free])
+            following = [view for view in views if view.follows]
+            if TARGET in prompts:  # what rules read must fit; a drafter may do without
+                prompts |= {view.name: prompts[TARGET] for view in following if view.role != "draft"}
+            free = {view.name for view in following if view.role == "draft"} | self._parts.optional - prompts.keys()
+            self._check(prompts, [view for view in views if view.name not in free])
         except InputError as error:
             raise InputError(f"{line.place()}: {error.message}", hint=error.hint) from error
-        for view in views:
-            if view.follows and (own := self._followed(view, prompts[TARGET], line.messages)) is not None:
+        for view in following:
+            if view.role == "draft" and (own := self._followed(view, prompts[TARGET], line.messages)) is not None:
                 prompts[view.name] = own
         parts, notes = self._parts.with_views(prompts)
         views = select(self._plans.views, parts.needs)

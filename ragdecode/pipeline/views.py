@@ -27,8 +27,8 @@ class ViewPlan:
         top_k: How many of the passages it shows, from the best; None shows those of the target.
         model: Key of its backend.
         role: Used by rules, by drafters, or by both.
-        follows: It shows what the target shows, also where a request gives exact prompts: a drafter brings it, or it
-            differs from the target inside the model only.
+        follows: It shows what the target shows, also where a request gives exact prompts: a rule or drafter brings it
+            without a prompt of its own, or it differs from the target inside the model only.
         translates: Who reads it copes with a model of another vocabulary.
         by: Whether the best of the passages are the first, or the most relevant.
         tokens: Longest part of a passage that it shows; None shows them whole.
@@ -81,7 +81,7 @@ def plan_views(spec: PipelineSpec) -> ViewPlans:
     """The target and the views that rules, monitors and drafters read."""
     models = {MAIN: spec.model}
     plans = []
-    brought = views_brought(spec.decode.draft)
+    brought = views_brought((*spec.decode.rule, *spec.decode.draft))
     translated = {name for part in spec.decode.draft for name in getattr(part.build(), "translates", ())}
     for view in planned_views(spec.decode):
         declared = view.declared
@@ -140,11 +140,11 @@ def _intervention(view: PlannedView) -> Intervention | None:
     return HeadMask(frozenset((one.layer, one.head) for one in heads.list.heads[: heads.top]), heads.how, heads.prompt)
 
 
-def _follows(view: PlannedView, by_drafter: bool) -> bool:
+def _follows(view: PlannedView, brought: bool) -> bool:
     """Whether a view shows what the target shows, whatever that is."""
     declared = view.declared
-    if declared is None or declared.intervention is None:
-        return by_drafter
+    if declared is None or not (brought or declared.intervention is not None):
+        return False
     return declared.prompt is None and declared.passages is None
 
 
