@@ -105,9 +105,17 @@ def test_auto_stands_for_all_drafters_that_need_no_model(app):
     assert facts["headline"] == f"decode[{' + '.join(free)}]"
 
 
-def test_auto_leaves_the_copy_that_knows_one_view_out_under_a_rule(app):
-    loaded = load_pipeline(tiny_app.write_pipeline(app, "ruled", decode={"draft": "auto", "rule": "cad"}))
-    assert names(loaded.spec) == ["prompt_lookup", "recycling", "ngram"]
+@pytest.mark.parametrize(
+    ("decode", "light"),
+    [
+        ({"rule": "cad"}, True),
+        ({"rule": {"transfer": {"from": "rag"}}, "views": {"rag": {"passages": {"top_k": 1}}}}, True),
+        ({"rule": {"transfer": {"from": "rag"}}, "views": {"rag": {"model": "smollm2-135m"}}}, False),
+    ],
+)
+def test_auto_takes_the_4_bit_copy_under_rules_that_it_can_follow(app, decode, light):
+    loaded = load_pipeline(tiny_app.write_pipeline(app, "ruled", decode={**decode, "draft": "auto"}))
+    assert names(loaded.spec) == ["prompt_lookup", "recycling", "ngram", *(["quantized"] if light else [])]
 
 
 def test_auto_takes_the_datastore_of_an_index_that_has_one(app):
