@@ -147,7 +147,7 @@ def _folded(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask:
     k = keys.shape[1]
     folded = query.view(n, k, q // k, d).permute(1, 2, 0, 3).reshape(1, k, -1, d)  # [1, K, G n, D]
     out = functional.scaled_dot_product_attention(folded, keys, values, attn_mask=mask)
-    return out.view(k, q // k, n, d).permute(2, 0, 1, 3)
+    return out.view(k, q // k, n, d).permute(2, 0, 1, 3).reshape(n, q, d)
 
 
 def _blocks(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, span: Span) -> torch.Tensor:
