@@ -20,8 +20,10 @@ def _rotate(x: torch.Tensor, angles: torch.Tensor) -> torch.Tensor:
     return torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
 
 
-def logits(config: dict[str, Any], weights: dict[str, torch.Tensor], ids: list[int], theta: float) -> torch.Tensor:
-    """Logits after every token of ``ids`` [n, V]."""
+def states(
+    config: dict[str, Any], weights: dict[str, torch.Tensor], ids: list[int], theta: float, *, normed: bool = True
+) -> torch.Tensor:
+    """Last hidden states after the final norm, of every token of ``ids`` [n, H]; before it if not ``normed``."""
     heads, kv = config["num_attention_heads"], config["num_key_value_heads"]
     dim = config.get("head_dim") or config["hidden_size"] // heads
     eps = config["rms_norm_eps"]
@@ -54,9 +56,13 @@ def logits(config: dict[str, Any], weights: dict[str, torch.Tensor], ids: list[i
         y = _norm(x, weights[f"{block}.post_attention_layernorm.weight"], eps)
         gate, up = project(f"{block}.mlp.gate_proj", y), project(f"{block}.mlp.up_proj", y)
         x = x + project(f"{block}.mlp.down_proj", gate * torch.sigmoid(gate) * up)
-    x = _norm(x, weights["model.norm.weight"], eps)
+    return _norm(x, weights["model.norm.weight"], eps) if normed else x
+
+
+def logits(config: dict[str, Any], weights: dict[str, torch.Tensor], ids: list[int], theta: float) -> torch.Tensor:
+    """Logits after every token of ``ids`` [n, V]."""
     head_weight = weights["model.embed_tokens.weight" if config["tie_word_embeddings"] else "lm_head.weight"]
-    return x @ head_weight.T
+    return states(config, weights, ids, theta) @ head_weight.T
 
 
 class PlainLlama:
@@ -73,3 +79,7 @@ class PlainLlama:
 
     def __call__(self, ids: torch.Tensor, use_cache: bool = False) -> SimpleNamespace:
         return SimpleNamespace(logits=logits(self.config, self.weights, ids[0].tolist(), self.theta)[None])
+
+    def states(self, ids: list[int]) -> torch.Tensor:
+        """Last hidden states of every token [n, H]."""
+        return states(self.config, self.weights, list(ids), self.theta)

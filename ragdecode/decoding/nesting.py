@@ -1,0 +1,40 @@
+"""Rules inside a rule: those that need nothing but the log-probabilities of views."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ragdecode.decoding.rule import Rule
+from ragdecode.errors import InputError
+
+#: What the engine does for the rules of a request's own chain alone.
+_ASKED = ("hidden", "evidence", "expand", "layers", "attends", "remembers", "switches", "verification")
+_CALLED = ("check", "meet", "start", "reads", "read", "remember", "running")
+
+
+def check_nested(outer: str, rules: Sequence[Rule]) -> None:
+    """Refuse rules that cannot act inside another one.
+
+    Args:
+        outer: Name of the rule that holds them.
+        rules: The chain that it holds.
+
+    Raises:
+        InputError: One of them asks for more than log-probabilities, or two decide the same thing.
+    """
+    deciders: dict[str, str] = {}
+    for rule in rules:
+        name = rule.part_name
+        asks = any(getattr(rule, what) for what in _ASKED) or not rule.on_trees
+        if asks or any(getattr(type(rule), what) is not getattr(Rule, what) for what in _CALLED):
+            raise InputError(
+                f"'{name}' cannot act inside '{outer}': it reads more than what views predict",
+                hint=f"put it behind '{outer}' in the chain, or leave it out",
+            )
+        if rule.reweighs is None:
+            continue
+        other = deciders.setdefault(rule.reweighs, name)
+        if other != name:
+            raise InputError(
+                f"'{other}' and '{name}' cannot go together: both reweigh the {rule.reweighs}", hint="keep one of them"
+            )
