@@ -12,7 +12,8 @@ import torch
 from ragdecode.decoding.backend import Output, Segment
 from ragdecode.decoding.backends.transformers_batch import batch_of
 from ragdecode.decoding.backends.transformers_cache import Arena, out_of_memory
-from ragdecode.decoding.backends.transformers_check import settle_plan
+from ragdecode.decoding.backends.transformers_check import exits_fail, settle_plan
+from ragdecode.decoding.backends.transformers_exit import Tail
 from ragdecode.decoding.backends.transformers_plan import MaskPlan, plan_masks, refusal, refuse_unfit
 from ragdecode.decoding.backends.transformers_taps import BlockTaps
 from ragdecode.errors import InputError, RunError
@@ -48,14 +49,15 @@ class TransformersBackend:
         grafts: False: no segment may hang below drafted tokens of an earlier pass.
         light: False: there are no lighter weights.
         fingerprint: Empty: its heads cannot be named.
-        interventions: None: nothing inside a stock model is changed, and no early states are told.
+        interventions: ``exit`` where the last block's state, projected, was what the model predicts at the start;
+            else none. Heads of a stock model are neither switched off nor watched.
+        lacks: Why an intervention is not there, for messages.
         taps: Those of the last block that its modules show, and their width; in a model whose feed-forward part runs
             beside attention, ``ffn_input`` has not seen the last attention.
         blocks: Number of blocks.
         heads: Number of query heads of a block.
     """
 
-    interventions: frozenset[str] = frozenset()
     fingerprint = ""
     layers = 0
     grafts = False
@@ -77,6 +79,7 @@ class TransformersBackend:
         # Its load-balancing loss would read our mask as a padding mask.
         self._options: dict[str, Any] = {"output_router_logits": False} if "output_router_logits" in known else {}
         self._taps = BlockTaps(model)
+        self._tail: Tail | None = None
         self._plan = plan_masks(model)
         self._plan = settle_plan(self)
         self.vocab_size, self.hidden_size = self._sizes()
@@ -84,6 +87,9 @@ class TransformersBackend:
         text = model.config.get_text_config()
         self.blocks, self.heads = int(text.num_hidden_layers), int(text.num_attention_heads)
         self.max_positions = self._plan.limit
+        self.interventions: frozenset[str] = frozenset()
+        self.lacks = {"heads": "the transformers backend leaves the inside of a model as it is"}
+        self._find_exits()
 
     def open_row(self, capacity: int) -> int:
         """Reserve a row of ``capacity`` slots and return its number.
@@ -132,10 +138,11 @@ class TransformersBackend:
         Raises:
             InputError: A row would become longer than the model can take.
             RunError: Memory ran out.
-            ValueError: A segment does not fit its row, two share one, or parts are to be left out.
+            ValueError: A segment does not fit its row, two share one, parts are to be left out, or states are wanted
+                where `interventions` have no ``exit``.
         """
-        if skip or light or states:
-            raise ValueError("the transformers backend has no parts to leave out, no lighter weights and no states")
+        if skip or light or (states and self._tail is None):
+            raise ValueError("the transformers backend has no parts to leave out, no lighter weights or no states")
         self._refuse_misfits(segments)
         batch = batch_of(segments, self._arena.placement.capacity, self.device)
         self._arena.place(batch.rows, batch.block, batch.slots, batch.used)
@@ -144,6 +151,7 @@ class TransformersBackend:
                 torch.no_grad(),
                 _head_reads(self.model, batch.outputs, logits) as read,
                 self._taps.listening(taps, batch.outputs, batch.ids.numel()) as told,
+                self._early(states, batch.outputs) as early,
             ):
                 table: torch.Tensor = self.model(
                     input_ids=batch.ids,
@@ -166,17 +174,20 @@ class TransformersBackend:
             raise refusal(self.model, "its logits are not a plain function of its head's input")
         if "final" in taps:
             told["final"] = read[0][0]
-        return Output(table[0], read[0][0] if hidden else None, taps=told)
+        return Output(table[0], read[0][0] if hidden else None, early, taps=told)
 
     def project(
         self, states: torch.Tensor, columns: torch.Tensor | None = None, *, normed: bool = True
     ) -> torch.Tensor:
-        """Not here: `interventions` say so.
+        """Logits ``[N, V]`` of states ``[N, H]`` after a block, or ``[N, C]`` of columns; see `Backend.project`.
 
         Raises:
-            ValueError: Always.
+            ValueError: `interventions` have no ``exit``.
         """
-        raise ValueError("the transformers backend projects no states")
+        if self._tail is None:
+            raise ValueError(f"no states can be projected: {self.lacks['exit']}")
+        with torch.no_grad():
+            return self._tail.project(states, columns, normed=normed)
 
     @contextmanager
     def planned(self, plan: MaskPlan) -> Iterator[None]:
@@ -205,6 +216,32 @@ class TransformersBackend:
                     hint="shorten the prompt or max_new_tokens, or choose a model with a longer context",
                     component="transformers backend",
                 )
+
+    @contextmanager
+    def _early(self, layers: Collection[int], wanted: torch.Tensor) -> Iterator[dict[int, torch.Tensor]]:
+        """States after blocks at the wanted tokens of a pass, filled while it runs."""
+        if self._tail is None:
+            yield {}
+            return
+        with self._tail.states(layers, wanted) as early:
+            yield early
+
+    def _find_exits(self) -> None:
+        """Find the blocks, and offer early exits if what is projected of the last one is what the model predicts."""
+        row = self.open_row(8)
+        try:
+            self._tail = Tail(self.model, lambda: self.forward([Segment(row, 0, [0], [0], None, [0])]))
+            reason = exits_fail(self, row)
+        except (LookupError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+            reason = str(error).partition("\n")[0] or type(error).__name__
+        finally:
+            self.close_row(row)
+        if reason is None:
+            self.interventions = frozenset({"exit"})
+            return
+        self._tail = None
+        name = type(self.model).__name__
+        self.lacks["exit"] = f"in {name}, the states between blocks could not be told: {reason}"
 
     def _sizes(self) -> tuple[int, int]:
         """Vocabulary and hidden size, read off a pass over one token, which also allocates the cache's layers."""

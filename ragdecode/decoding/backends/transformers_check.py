@@ -85,6 +85,26 @@ def settle_plan(backend: TransformersBackend) -> MaskPlan:
     raise refusal(model, f"a check of draft trees against the stock model failed: {reason}")
 
 
+def exits_fail(backend: TransformersBackend, row: int) -> str | None:
+    """Why early exits are not to be trusted: the last block's state, projected, must be what the model predicts.
+
+    Args:
+        backend: The backend, which knows its blocks.
+        row: An open row of 8 slots.
+    """
+    tokens, last = _tokens(backend)[:6], backend.blocks - 1
+    output = backend.forward([Segment(row, 0, tokens, range(6), None, range(6))], states={0, last})
+    if set(output.states) != {0, last}:
+        return "its blocks tell no states"
+    tolerance = _TOLERANCE.get(backend.dtype, 0.03)
+    columns = torch.tensor([tokens] * 6, device=backend.device)
+    whole, some = backend.project(output.states[last]), backend.project(output.states[last], columns)
+    for got, wanted in ((whole, output.logits), (some, output.logits.gather(1, columns))):
+        if (off := _distance(got, wanted)) > tolerance:
+            return f"projected logits are off by {off:.2g} of their standard deviation"
+    return None
+
+
 def _disagreement(backend: TransformersBackend, plan: MaskPlan) -> str | None:
     """Decode two rows of different lengths with trees, commit and go on; None if all logits are the stock model's."""
     if plan.limit < 16:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ragdecode.decoding.intervention import EarlyExit, HeadMask
 from ragdecode.errors import InputError
+from ragdecode.spec.view_plan import TARGET
 
 if TYPE_CHECKING:
     from ragdecode.decoding.backend import Backend
@@ -74,11 +75,22 @@ def check_interventions(request: Request, models: Mapping[str, Backend]) -> None
     for name, view in request.views.items():
         if view.intervention is None or name not in models:
             continue
-        check_intervention(name, view.intervention, models[name])
+        drafts = any(name in drafter.views for drafter in request.drafters) and request.max_draft_nodes > 1
+        check_intervention(name, view.intervention, models[name], drafts=drafts)
+        target = request.views[TARGET]
+        own = view.model != target.model or list(view.prompt) != list(target.prompt)
+        if own and isinstance(view.intervention, EarlyExit):
+            raise InputError(f"the view {name!r} leaves the target early, but has a prompt or a model of its own")
 
 
-def check_intervention(name: str, intervention: EarlyExit | HeadMask, model: Backend) -> None:
+def check_intervention(name: str, intervention: EarlyExit | HeadMask, model: Backend, *, drafts: bool = False) -> None:
     """Refuse one view's intervention.
+
+    Args:
+        name: The view.
+        intervention: What it changes.
+        model: Its model, or the target's.
+        drafts: Whether a drafter looks at it, which takes a backend that can leave out the blocks behind an exit.
 
     Raises:
         InputError: A layer or a head that the model does not have, or a backend that cannot do it.
@@ -86,8 +98,9 @@ def check_intervention(name: str, intervention: EarlyExit | HeadMask, model: Bac
     kind = "exit" if isinstance(intervention, EarlyExit) else "heads"
     if kind not in model.interventions:
         what = "leave the model early" if kind == "exit" else "switch heads off"
+        why = getattr(model, "lacks", {}).get(kind)
         raise InputError(
-            f"the view {name!r} would {what}, which this backend cannot do",
+            f"the view {name!r} would {what}, which this backend cannot do" + (f": {why}" if why else ""),
             hint="engine.backend: llama if the model is Llama-shaped",
         )
     if isinstance(intervention, EarlyExit):
@@ -95,6 +108,12 @@ def check_intervention(name: str, intervention: EarlyExit | HeadMask, model: Bac
             raise InputError(
                 f"the view {name!r} exits after block {intervention.layer}; the model has blocks 0 to "
                 f"{model.blocks - 1}"
+            )
+        if drafts and not model.layers:
+            raise InputError(
+                f"a drafter looks at the view {name!r}, an early exit, and this backend cannot leave out the blocks "
+                "behind it: each look would cost a whole pass",
+                hint="engine.backend: llama if the model is Llama-shaped, else another drafter",
             )
         return
     for layer, head in sorted(intervention.heads):
