@@ -61,6 +61,7 @@ class Active:
         ]
         self.wants_entropy = any(part.entropy for part in request.monitors)
         self.wants_divergence = any(part.divergence for part in request.monitors)
+        self.wants_rules = any(part.rules for part in request.monitors)
         self.wants_hidden = any(part.hidden for part in request.monitors) or any(part.hidden for part in request.rules)
         self.stream = TextStream(request.detokenize, request.stop_strings) if request.detokenize else None
         self.bans: dict[int, set[int]] = {}

@@ -117,6 +117,7 @@ def _observe(
         entropy=signal.entropy,
         hidden=None if hidden is None else hidden[node],
         divergence=signal.divergence,
+        rules=signal.rules,
     )
     cut: tuple[str, Action] | None = None
     for name, session in active.monitors:

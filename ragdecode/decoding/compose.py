@@ -60,6 +60,7 @@ class Composed:
         picked: Token picked after each node ``[N]``, on the device.
         dead: Whether everything is forbidden there, bool ``[N]``, on the device.
         remembered: By rule (its place in the chain), what it remembers of each node ``[N, X]``.
+        told: What rules tell of each node ``[N]``, as ``rule.name``, if a monitor asked.
         beyond: Nodes after which another view predicts than those that ran: what is predicted there means nothing.
     """
 
@@ -69,6 +70,7 @@ class Composed:
     picked: torch.Tensor
     dead: torch.Tensor
     remembered: Mapping[int, torch.Tensor] = field(default_factory=dict)
+    told: Mapping[str, torch.Tensor] = field(default_factory=dict)
     beyond: frozenset[int] = frozenset()
 
 
@@ -98,8 +100,9 @@ def compose(batch: Sequence[Predicted], expand: Expand) -> list[Composed]:
             log_probs = ruled.log_probs[span]
             picked, dead = pick(item.active, item.guarded, log_probs, own[item.active.ruling.lead], tested)
             remembered = {index: table[span] for index, table in ruled.remembered.items()}
+            told = {name: table[span] for name, table in ruled.told.items()} if item.active.wants_rules else {}
             results[item.active.request.id] = Composed(
-                item, log_probs, own, picked, dead, remembered, _beyond(item, remembered)
+                item, log_probs, own, picked, dead, remembered, told, _beyond(item, remembered)
             )
     return [results[item.active.request.id] for item in batch]
 
@@ -134,11 +137,13 @@ class Ruled:
         log_probs: Composed log-probabilities ``[N, V]``.
         accepting: Those that draws are tested by, where a rule asks for others.
         remembered: By rule, what it remembers of each node ``[N, X]``.
+        told: What rules tell of each node ``[N]``, as ``rule.name``, if a monitor asked.
     """
 
     log_probs: torch.Tensor
     accepting: torch.Tensor | None = None
     remembered: Mapping[int, torch.Tensor] = field(default_factory=dict)
+    told: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
 
 def apply_rules(group: Sequence[Predicted], views: Mapping[str, torch.Tensor], expand: Expand) -> Ruled:
@@ -161,6 +166,8 @@ def apply_rules(group: Sequence[Predicted], views: Mapping[str, torch.Tensor], e
     )
     sizes = [item.tree.size for item in group]
     remembered: dict[int, torch.Tensor] = {}
+    told: dict[str, torch.Tensor] = {}
+    asked = any(item.active.wants_rules for item in group)
 
     def prepare(index: int, rule: Rule, nodes: Nodes) -> Nodes:
         nodes = replace(nodes, attention=_attention(group, rule))
@@ -171,10 +178,12 @@ def apply_rules(group: Sequence[Predicted], views: Mapping[str, torch.Tensor], e
         if rule.remembers:
             remembered[index] = rule.remember(nodes)
             nodes = replace(nodes, past=owners.past(index, remembered[index]))
+        if asked:
+            told.update({f"{rule.part_name}.{name}": value for name, value in rule.signals(nodes).items()})
         return nodes
 
     log_probs, accepting = fold(rules, nodes, prepare)
-    return Ruled(log_probs, accepting, remembered)
+    return Ruled(log_probs, accepting, remembered, told)
 
 
 #: Adds to the nodes what one rule of a chain asks for.

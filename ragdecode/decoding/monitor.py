@@ -28,6 +28,7 @@ class Accepted:
         entropy: Entropy of the composed distribution, in nats, for monitors that declare ``entropy``.
         hidden: The target's last hidden state that predicted it ``[H]``, for monitors that declare ``hidden``.
         divergence: KL(target view || other view) in nats, by other view, for monitors that declare ``divergence``.
+        rules: What rules tell of the node that predicted it, as ``rule.name``, for monitors that declare ``rules``.
     """
 
     position: int
@@ -38,6 +39,7 @@ class Accepted:
     entropy: float | None = None
     hidden: torch.Tensor | None = None
     divergence: Mapping[str, float] = field(default_factory=dict)
+    rules: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -121,13 +123,14 @@ class Monitor(ABC):
     """A monitor as declared; makes a session a request.
 
     Attributes:
-        entropy, hidden, divergence: Signals that it needs.
+        entropy, hidden, divergence, rules: Signals that it needs.
         views: Views that it needs besides the target.
     """
 
     entropy: ClassVar[bool] = False
     hidden: ClassVar[bool] = False
     divergence: ClassVar[bool] = False
+    rules: ClassVar[bool] = False
     views: Sequence[str] = ()
 
     part_name: ClassVar[str] = ""

@@ -197,6 +197,13 @@ class Rule(ABC):
         """Log-probabilities ``[N, V]`` that draws are tested by; called where `verification` is set."""
         return nodes.composed
 
+    def signals(self, nodes: Nodes) -> Mapping[str, torch.Tensor]:
+        """Numbers of its own about each node, by name ``[N]``: what it saw, for the records of monitors.
+
+        Called with what `compose` gets, and only where a monitor asks.
+        """
+        return {}
+
     def reads(self, request: Request) -> Mapping[str, Sequence[range]]:
         """Places of each view's prompt whose predictions it wants while the prompt is read; not the last token's.
 

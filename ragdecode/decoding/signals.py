@@ -22,6 +22,7 @@ class NodeSignals:
         views: Its log-probability in each view.
         entropy: Entropy of the composed distribution in nats, or None.
         divergence: KL(target || view) in nats by view, if asked for.
+        rules: What rules tell, as ``rule.name``, if asked for.
         choices: Most probable token of each view, if alternatives were asked for.
         alternatives: The best tokens, if asked for.
     """
@@ -32,6 +33,7 @@ class NodeSignals:
     views: dict[str, float]
     entropy: float | None
     divergence: dict[str, float]
+    rules: dict[str, float]
     choices: dict[str, int]
     alternatives: Sequence[Alternative]
 
@@ -62,6 +64,7 @@ def _pack(item: Composed) -> torch.Tensor:
         for view, table in item.views.items():
             if view != TARGET:
                 columns.append(_divergence(target, table))
+    columns += [value[:, None] for value in item.told.values()]
     if k := min(active.request.alternatives, item.log_probs.shape[-1]):
         best = item.log_probs.topk(k, dim=-1)
         columns += [table.argmax(-1, keepdim=True) for table in item.views.values()]
@@ -84,6 +87,7 @@ def _unpack(item: Composed, values: list[float]) -> NodeSignals:
     by_view = {view: next(rest) for view in views}
     entropy = next(rest) if active.wants_entropy else None
     divergence = {view: next(rest) for view in views if view != TARGET} if active.wants_divergence else {}
+    rules = {name: next(rest) for name in item.told}
     choices: dict[str, int] = {}
     alternatives: list[Alternative] = []
     if k := min(active.request.alternatives, item.log_probs.shape[-1]):
@@ -94,4 +98,4 @@ def _unpack(item: Composed, values: list[float]) -> NodeSignals:
         alternatives = [
             Alternative(tokens[i], scores[i], {view: table[i] for view, table in tables.items()}) for i in range(k)
         ]
-    return NodeSignals(token, dead, logprob, by_view, entropy, divergence, choices, alternatives)
+    return NodeSignals(token, dead, logprob, by_view, entropy, divergence, rules, choices, alternatives)

@@ -424,3 +424,36 @@ def test_a_monitor_may_change_their_strength_but_not_their_views():
 def test_settings_out_of_range_are_refused(name, settings, message):
     with pytest.raises(ValidationError, match=message):
         rule(name, settings)
+
+
+def test_monitors_are_told_how_noisy_the_evidence_looks_and_how_far_it_conflicts():
+    from ragdecode.decoding.monitors.signals import Signals, SignalsSettings
+    from tests.reference.acd import weight
+    from tests.reference.adacad import divergence
+
+    plain = {view: PlainLlama(model()) for view in BOTH}
+    for name in ("acd", "adacad"):
+        items = [
+            request("watched", [rule(name), rule("plausible")], monitors=[Signals(SignalsSettings())],
+                    max_new_tokens=6, drafters=[LOOKUP]),
+            request("plain", [rule(name)], max_new_tokens=6),
+        ]  # fmt: skip
+        results = decode(engine(), *items)
+        tokens = results["watched"].tokens
+        records = results["watched"].monitors["signals"]["tokens"]
+        assert len(records) == 6
+        for place, record in enumerate(records):
+            views = {view: naive.next_log_probs(plain[view], [*PROMPTS[view], *tokens[:place]]) for view in BOTH}
+            opened, closed = views["with_context"], views["without_context"]
+            if name == "acd":
+                assert record["rules"] == {"acd.noise": pytest.approx(1 - weight(opened, closed), abs=1e-6)}
+            else:
+                far = divergence(opened.exp().tolist(), closed.exp().tolist())
+                assert record["rules"] == {"adacad.conflict": pytest.approx(far, abs=1e-6)}
+
+
+def test_rules_are_asked_what_they_tell_only_where_a_monitor_wants_it(monkeypatch):
+    from ragdecode.decoding.rules.acd import Acd
+
+    monkeypatch.setattr(Acd, "signals", lambda _self, _nodes: pytest.fail("nobody asked"))
+    assert len(decode(engine(), request("a", [rule("acd")], max_new_tokens=3))["a"].tokens) == 3

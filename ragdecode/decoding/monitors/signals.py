@@ -29,10 +29,11 @@ _LARGEST = math.log(sys.float_info.max)
 
 @register("monitor", "signals", SignalsSettings)
 class Signals(Monitor):
-    """Records log-probabilities, entropy and the divergence between views, token by token; costs no pass."""
+    """Records log-probabilities, entropy, divergence of views and what rules tell, token by token; costs no pass."""
 
     entropy = True
     divergence = True
+    rules = True
 
     def start(self, request: Request) -> MonitorSession:
         """Begin an empty record."""
@@ -53,6 +54,7 @@ class _Session(MonitorSession):
                 "views": dict(token.views),
                 "entropy": token.entropy,
                 "divergence": dict(token.divergence),
+                "rules": dict(token.rules),
             }
         )
         if math.exp(token.logprob) < self._flag_below:

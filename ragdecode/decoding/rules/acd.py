@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ragdecode.decoding.contrasting import AgainstSettings, entropy, finite, only_possible
@@ -41,6 +41,11 @@ class Acd(Rule):
         """Composed scores ``[N, V]``; later in a chain, the composed distribution so far takes the evidence's part."""
         closed, opened = finite(nodes.log_probs[self.settings.against]), finite(nodes.composed)
         return only_possible(closed.lerp(opened, evidence_weight(opened, closed)), nodes.composed)
+
+    def signals(self, nodes: Nodes) -> Mapping[str, torch.Tensor]:
+        """``noise``: ``1 - alpha`` ``[N]``. High at the first token of an answer, it tells of passages off target."""
+        closed, opened = finite(nodes.log_probs[self.settings.against]), finite(nodes.composed)
+        return {"noise": 1 - evidence_weight(opened, closed)[:, 0]}
 
 
 def evidence_weight(opened: torch.Tensor, closed: torch.Tensor) -> torch.Tensor:

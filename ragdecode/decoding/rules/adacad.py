@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pydantic import Field
@@ -46,3 +46,8 @@ class AdaCad(Rule):
         against = nodes.log_probs[self.settings.against]
         alpha = divergence(finite(nodes.composed), finite(against)) + self.settings.offset
         return contrasted(nodes.composed, against, alpha.clamp(min=self.settings.floor))
+
+    def signals(self, nodes: Nodes) -> Mapping[str, torch.Tensor]:
+        """``conflict``: the divergence of evidence and belief in nats ``[N]``."""
+        against = finite(nodes.log_probs[self.settings.against])
+        return {"conflict": divergence(finite(nodes.composed), against)[:, 0]}
