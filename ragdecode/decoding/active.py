@@ -18,6 +18,7 @@ from ragdecode.decoding.request import TARGET, FinishReason, Request, Result, St
 from ragdecode.decoding.row import Row
 from ragdecode.decoding.rule import Rule
 from ragdecode.decoding.ruling import Ruling
+from ragdecode.decoding.speculation.catching_up import CatchingUp
 from ragdecode.decoding.textstream import TextStream
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Active:
             (part.part_name, part.start(request)) for part in request.monitors
         ]
         self.drafters: list[tuple[str, DraftSession]] = [
-            (part.part_name, part.start(request)) for part in request.drafters
+            (part.part_name, CatchingUp(part.start(request))) for part in request.drafters
         ]
         self.wants_entropy = any(part.entropy for part in request.monitors)
         self.wants_divergence = any(part.divergence for part in request.monitors)

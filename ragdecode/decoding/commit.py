@@ -6,6 +6,7 @@ The first stop or action cuts the path, so that a draft never lets a sentence ru
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 
 from ragdecode.decoding.actions import act, tell
@@ -73,8 +74,7 @@ def commit(item: Composed, nodes: Sequence[NodeSignals]) -> list[Event]:
     )
     if active.slot is not None:
         active.slot.observe(tree, path)
-    for _, drafter in active.drafters:
-        drafter.observe(verified)
+    _tell_drafters(active, verified)
     if cut is not None:
         act(active, *cut, events)
     if active.finished:
@@ -90,6 +90,15 @@ def _walk(item: Composed, nodes: Sequence[NodeSignals]) -> tuple[list[int], list
         if node in item.beyond:
             return path[: depth + 1], picked[:depth]
     return path, picked
+
+
+def _tell_drafters(active: Active, verified: Verified) -> None:
+    """Let every drafter observe; the governor counts what that takes."""
+    for name, drafter in active.drafters:
+        started = time.perf_counter()
+        drafter.observe(verified)
+        if active.slot is not None:
+            active.slot.took(name, time.perf_counter() - started)
 
 
 def _keep(active: Active, before: int, path: Sequence[int]) -> None:

@@ -28,7 +28,7 @@ from ragdecode.decoding.row import Row
 from ragdecode.decoding.schedule import Work, plan
 from ragdecode.decoding.speculation.governor import FixedTree, Governor
 from ragdecode.decoding.speculation.preconditions import check_interventions, check_rules, check_verification
-from ragdecode.decoding.speculation.trees import draft_trees
+from ragdecode.decoding.speculation.trees import draft_trees, settle
 from ragdecode.errors import InputError, RunError
 
 
@@ -166,7 +166,7 @@ class Engine:
                     self._told.append(DoneEvent(active.request.id, active.result()))
             except Exception as error:
                 failed[active.request.id] = error
-        self._governor.settle([active.slot for active in ready if active.slot is not None], seconds)
+        settle(ready, self._governor, seconds)
         for active in [active for active in self._active if active.finished or active.request.id in failed]:
             self._active.remove(active)
             self._close(active)

@@ -52,7 +52,9 @@ class Slot:
         drawn: Nodes of a tree that is kept as it was proposed, root included.
         rooms: Nodes that a drafter may propose, where that is fewer than all.
         reserved: Seconds that were set aside for feeding what was asked for.
-        asked: Seconds that each drafter took that was asked.
+        asked: Seconds that each drafter took that was asked, observing what came of it included.
+        handling: Seconds that went into merging drafts and into governing, besides.
+        owed: Such seconds that come after the books of a step were closed; they count in the next.
         proposed: Nodes that each of them came up with.
         kept: Nodes of the trie that are fed, without the root.
         accepted: Of those, the ones on the accepted path.
@@ -73,6 +75,8 @@ class Slot:
     rooms: dict[str, int] = field(default_factory=dict)
     reserved: float = 0.0
     asked: dict[str, float] = field(default_factory=dict)
+    handling: float = 0.0
+    owed: float = 0.0
     proposed: dict[str, int] = field(default_factory=dict)
     kept: list[int] = field(default_factory=list)
     accepted: list[int] = field(default_factory=list)
@@ -84,7 +88,14 @@ class Slot:
         self.rows, self.nodes, self.expand, self.draws = rows, nodes, expand, draws
         self.trie, self.drawn, self.probe, self.told = None, 1, None, False
         self.rooms, self.asked, self.proposed, self.kept, self.accepted = {}, {}, {}, [], []
-        self.reserved = 0.0
+        self.reserved, self.handling, self.owed = 0.0, self.owed, 0.0
+
+    def took(self, name: str, seconds: float) -> None:
+        """Note time that a drafter took, if it was asked; else the time is nobody's gain."""
+        if name in self.asked:
+            self.asked[name] += seconds
+        else:
+            self.handling += seconds
 
     def observe(self, tree: Tree, path: Sequence[int]) -> None:
         """Count what verification told: the fed tree, and its nodes on the accepted path."""

@@ -58,8 +58,14 @@ class CostedGovernor(Governor):
         return max(left, slot.reserved) if slot.reserved else left
 
     def asked(self, slot: Slot, name: str | None = None) -> float:
-        """What asking took in this step, one drafter or all of them, in seconds of the table."""
-        seconds = sum(slot.asked.values()) if name is None else slot.asked[name]
+        """What asking took in this step, one drafter or all of them, in seconds of the table.
+
+        What merging and governing took besides is shared by those that were asked; it is lost where nobody was.
+        """
+        if name is None:
+            seconds = sum(slot.asked.values()) + slot.handling
+        else:
+            seconds = slot.asked[name] + slot.handling / len(slot.asked)
         return seconds / (self._pace or 1.0)
 
     def fill(

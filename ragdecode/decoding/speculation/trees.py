@@ -50,13 +50,26 @@ def draft_trees(
             if tree is None:
                 tree = Tree.root(_last_token(item)) if slot.trie is None else slot.trie.cut(slot.kept)
             trees[item.request.id] = guard(item, tree, vocab_size)
-    seconds = (time.perf_counter() - started) / max(1, sum(slot.nodes > 1 for slot in slots))
+    seconds = time.perf_counter() - started
+    drafting = max(1, sum(slot.nodes > 1 for slot in slots))
+    handling = max(0.0, seconds - sum(sum(slot.asked.values()) for slot in slots)) / drafting
     for item, slot in zip(active, slots, strict=True):
         if slot.nodes > 1:
-            item.stats.draft_seconds += seconds
+            slot.handling += handling
+            item.stats.draft_seconds += seconds / drafting
             for name in slot.asked:
                 item.stats.asked[name] = item.stats.asked.get(name, 0) + 1
     return {name: tree for name, tree in trees.items() if name not in failed}, failed
+
+
+def settle(active: Sequence[Active], governor: Governor, seconds: float | None) -> None:
+    """Tell the governor what came of a step; the time that this takes is booked with the next one."""
+    started = time.perf_counter()
+    slots = [item.slot for item in active if item.slot is not None]
+    governor.settle(slots, seconds)
+    taken = (time.perf_counter() - started) / max(1, len(slots))
+    for slot in slots:
+        slot.owed += taken
 
 
 def _begin(item: Active, governor: Governor) -> Slot:
