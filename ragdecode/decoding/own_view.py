@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
 from typing import Annotated, Self
 
 from pydantic import model_validator
 
+from ragdecode.spec.catalogue_prompt import catalogue_prompt
 from ragdecode.spec.decode import ViewSpec
 from ragdecode.spec.model import ModelSpec
 from ragdecode.spec.prompt import PromptSpec
@@ -46,16 +46,3 @@ class OwnViewSettings(Settings):
         if own is None and self.model is None:
             own = catalogue_prompt(prompt)
         return name, {name: ViewSpec(prompt=own, model=self.model, role="rule")}
-
-
-@cache
-def catalogue_prompt(name: str) -> PromptSpec:
-    """A prompt of the catalogue."""
-    from ragdecode.spec import catalogue
-    from ragdecode.spec.load import load_document
-
-    file = catalogue.find("prompts", name)
-    assert file is not None, f"the catalogue lacks the prompt {name}"
-    spec = load_document("prompts", file).spec
-    assert isinstance(spec, PromptSpec)
-    return spec

@@ -111,7 +111,7 @@ class DecodingChecks(Checks):
                     self.add((*at, part.name), message, f"give the view under 'views' another name than '{name}'")
                 model = brought[name].model
                 if model is not None and model.kind != "causal":
-                    message = f"'{model.name}' is a model of kind {model.kind}; a draft model is causal"
+                    message = f"'{model.name}' is a model of kind {model.kind}; a view needs causal"
                     self.add((*at, part.name), message, outermost=True)
                 continue
             if view is None and name != CLOSED_BOOK:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ragdecode.spec.catalogue_prompt import name_in_catalogue
 from ragdecode.spec.dump import plain
 from ragdecode.spec.headline import headline
 from ragdecode.spec.include import label_of
@@ -51,8 +52,11 @@ def explanation(loaded: LoadedPipeline) -> dict[str, Any]:
 
 def _view(loaded: LoadedPipeline, view: PlannedView) -> dict[str, Any]:
     spec, declared = loaded.spec, view.declared
-    own = f"decode.views.{view.name}.prompt"
-    prompt = _name(loaded, own) if declared is not None and declared.prompt is not None else _name(loaded, "prompt")
+    prompt = _name(loaded, "prompt")
+    if declared is not None and declared.prompt is not None:
+        prompt = _name(loaded, f"decode.views.{view.name}.prompt")
+        if view.name not in spec.decode.views:  # a rule brings it
+            prompt = name_in_catalogue(declared.prompt) or prompt
     return {
         "name": view.name,
         "prompt": prompt,

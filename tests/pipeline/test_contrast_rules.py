@@ -176,7 +176,12 @@ def test_explain_names_the_views_that_rules_bring(app):
     loaded = load_pipeline(tiny_app.write_pipeline(app, "p", decode={"rule": ["cad", "instructive"]}))
     views = {view.name: view.rules for view in planned_views(loaded.spec.decode)}
     assert views == {"with_context": (), "without_context": ("cad",), "noisy_instruction": ("instructive",)}
-    assert [view["name"] for view in explanation(loaded)["views"]] == list(views)
+    shown = [(view["name"], view["prompt"], view["passages"]) for view in explanation(loaded)["views"]]
+    assert shown == [
+        ("with_context", "inline", "all"),
+        ("without_context", "inline", "none"),
+        ("noisy_instruction", "opposite", "all"),
+    ]
     assert explanation(loaded)["step"]["rows"] == 3
 
 
