@@ -69,8 +69,8 @@ class EarlyLayer(Protocol):
 
     states: torch.Tensor
 
-    def log_probs(self) -> torch.Tensor:
-        """What it would predict ``[N, V]``: final norm, head, log-softmax. Computed once."""
+    def log_probs(self, *, normed: bool = True) -> torch.Tensor:
+        """What it would predict ``[N, V]``: final norm, unless not ``normed``, head, log-softmax. Computed once."""
 
     def logits(self, columns: torch.Tensor, *, normed: bool = True) -> torch.Tensor:
         """Logits ``[N, C]`` of the token ids ``columns [N, C]`` alone; without the final norm if not ``normed``."""
@@ -135,9 +135,7 @@ class Rule(ABC):
         remembers: Whether it keeps something of every accepted node; see `remember`.
         switches: Whether one of its views runs at a time; see `running`. It is the first rule of its chain.
         notes: What a user should know of how it acts on a request; of a started rule.
-        leads: Whether it begins from the views themselves, whatever a rule before it made of them. It is the first rule
-            of its chain.
-        search: Whether it picks tokens by a score that is no distribution; there is nothing to sample from then.
+        recalls: How many of the last rows that it remembered `running` reads.
     """
 
     hidden: ClassVar[bool] = False
@@ -147,8 +145,7 @@ class Rule(ABC):
     reads_hidden: ClassVar[bool] = False
     remembers: ClassVar[bool] = False
     switches: ClassVar[bool] = False
-    leads: ClassVar[bool] = False
-    search: ClassVar[bool] = False
+    recalls: int = 1
     expand: int = 0
     verification: Literal["rejection"] | None = None
     declares: Mapping[str, ViewSpec] = {}
@@ -227,5 +224,8 @@ class Rule(ABC):
         raise NotImplementedError(f"the rule {self.part_name} says that it remembers, but not what")
 
     def running(self, past: torch.Tensor) -> str:
-        """Which view predicts the next token, where ``switches``; ``past [t, X]`` is what was remembered so far."""
+        """Which view predicts the next token, where ``switches``.
+
+        ``past [t, X]`` is what was remembered so far, at least the last ``recalls`` rows of it; none at the beginning.
+        """
         raise NotImplementedError(f"the rule {self.part_name} says that it switches, but not between what")
