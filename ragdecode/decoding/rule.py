@@ -136,6 +136,9 @@ class Rule(ABC):
         switches: Whether one of its views runs at a time; see `running`. It is the first rule of its chain.
         notes: What a user should know of how it acts on a request; of a started rule.
         recalls: How many of the last rows that it remembered `running` reads.
+        leads: Whether it begins from the views themselves, whatever a rule before it made of them. It is the first rule
+            of its chain.
+        search: Whether it picks tokens by a score that is no distribution; there is nothing to sample from then.
     """
 
     hidden: ClassVar[bool] = False
@@ -145,6 +148,8 @@ class Rule(ABC):
     reads_hidden: ClassVar[bool] = False
     remembers: ClassVar[bool] = False
     switches: ClassVar[bool] = False
+    leads: ClassVar[bool] = False
+    search: ClassVar[bool] = False
     recalls: int = 1
     expand: int = 0
     verification: Literal["rejection"] | None = None
