@@ -158,7 +158,8 @@ def apply_rules(group: Sequence[Predicted], views: Mapping[str, torch.Tensor], e
         hidden = {view: torch.cat([item.hidden[view] for item in group]) for view in group[0].hidden}
     nodes = Nodes(
         composed=composed,
-        log_probs=views,
+        # where one model runs at a time, the one that does stands for the target
+        log_probs=views if TARGET in views else {TARGET: composed, **views},
         hidden=hidden,
         path=owners.path,
         lengths=owners.lengths(),

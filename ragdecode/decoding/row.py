@@ -25,6 +25,7 @@ class Row:
         own: The answer in this row's own vocabulary, where its model has another one than the target.
         mask: Heads that are switched off in it.
         reading: Places of the prompt whose predictions a rule wants while it is read.
+        idle: Nobody reads it for now: a rule runs another model, and no drafter looks. It falls behind meanwhile.
     """
 
     view: str
@@ -38,6 +39,7 @@ class Row:
     own: list[int] | None = None
     mask: HeadMask | None = None
     reading: list[range] = field(default_factory=list)
+    idle: bool = False
 
     @property
     def plain(self) -> int:

@@ -113,8 +113,8 @@ class Ruling:
         self._run(rows)
 
     def past(self, index: int) -> torch.Tensor:
-        """What a rule remembered of the accepted tokens ``[t, X]``."""
-        memory = self.memories[index]
+        """What a rule that switches remembered of the accepted tokens, as far as it recalls ``[t, X]``."""
+        memory = self.memories[index][-self.rules[index].recalls :]
         return torch.stack(memory) if memory else torch.empty(0, 0)
 
     def _switch(self) -> None:
@@ -128,9 +128,11 @@ class Ruling:
         if not switching:
             return
         self._switch()
+        looked = {name for part in self._request.drafters for name in part.views}
         for rule in switching:
             for name in (TARGET, *rule.views):
                 rows[name].verified = name == self.lead
+                rows[name].idle = name != self.lead and name not in looked
 
     def _models(self, rows: Mapping[str, Row]) -> dict[str, Backend]:
         models = {name: row.backend for name, row in rows.items()}

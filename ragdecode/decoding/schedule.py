@@ -34,7 +34,7 @@ def plan(active: Sequence[Active], prefill_tokens: int) -> list[Work]:
     work = []
     budget = prefill_tokens
     for item in active:
-        pending = {row.view: _pending(row, item.tokens) for row in item.rows.values()}
+        pending = {row.view: _pending(row, item.tokens) for row in item.rows.values() if not row.idle}
         prompt = sum(pending.values()) - len(pending)
         if prompt <= budget:
             budget -= prompt

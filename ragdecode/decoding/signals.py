@@ -60,7 +60,7 @@ def _pack(item: Composed) -> torch.Tensor:
         finite = item.log_probs.clamp(min=torch.finfo(item.log_probs.dtype).min)
         columns.append(-(finite.exp() * finite).sum(-1, keepdim=True))
     if active.wants_divergence:
-        target = item.views[TARGET]
+        target = item.views[TARGET]  # a rule that runs another model in its place goes with no such monitor
         for view, table in item.views.items():
             if view != TARGET:
                 columns.append(_divergence(target, table))
