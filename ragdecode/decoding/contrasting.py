@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 
 from pydantic import field_validator
 
+from ragdecode.errors import InputError
 from ragdecode.spec.settings import Settings
 
 if TYPE_CHECKING:
     import torch
+
+    from ragdecode.decoding.rule import Company, Rule
 
 #: Lowest log-probability that is computed with: minus infinity less minus infinity has no value.
 FLOOR = -1e4
@@ -81,3 +84,17 @@ def divergence(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     middle = one.logaddexp(other) - math.log(2)
     both = one.exp() * (one - middle) + other.exp() * (other - middle)
     return (both.sum(dim=-1, keepdim=True) / 2).clamp(min=0)
+
+
+def begins_from(view: str | None, rule: Rule, company: Company) -> None:
+    """Refuse a rule that begins from a view of its own behind another rule; None is what that rule makes.
+
+    Raises:
+        InputError: What the other rule makes would be lost.
+    """
+    first = company.rules[0]
+    if view is not None and first is not rule:
+        raise InputError(
+            f"'{rule.part_name}' begins from the view '{view}': what '{first.part_name}' makes would be lost",
+            hint=f"put '{rule.part_name}' first, or leave the name of that view out",
+        )

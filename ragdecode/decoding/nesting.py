@@ -3,25 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
+from ragdecode.decoding.constraint import Constraint
+from ragdecode.decoding.drafter import Drafter
+from ragdecode.decoding.monitor import Monitor
+from ragdecode.decoding.request import Sampling
 from ragdecode.decoding.rule import Rule
 from ragdecode.errors import InputError
 
 #: What the engine does for the rules of a request's own chain alone.
 _ASKED = ("hidden", "evidence", "expand", "layers", "attends", "remembers", "switches", "verification")
-_CALLED = ("check", "meet", "start", "reads", "read", "remember", "running")
+_CALLED = ("meet", "start", "reads", "read", "remember", "running")
 
 
-def check_nested(outer: str, rules: Sequence[Rule]) -> None:
+@dataclass(frozen=True)
+class _Inside:
+    """What acts beside a nested rule: the rule that holds it stands before it."""
+
+    rules: Sequence[Rule]
+    drafters: Sequence[Drafter] = ()
+    constraints: Sequence[Constraint] = ()
+    monitors: Sequence[Monitor] = ()
+    sampling: Sampling = field(default_factory=Sampling)
+    max_draft_nodes: int = 1
+
+
+def check_nested(holder: Rule, rules: Sequence[Rule]) -> None:
     """Refuse rules that cannot act inside another one.
 
     Args:
-        outer: Name of the rule that holds them.
+        holder: The rule that holds them.
         rules: The chain that it holds.
 
     Raises:
-        InputError: One of them asks for more than log-probabilities, or two decide the same thing.
+        InputError: One of them asks for more than log-probabilities, refuses its company, or two decide the same thing.
     """
+    outer = holder.part_name
     deciders: dict[str, str] = {}
     for rule in rules:
         name = rule.part_name
@@ -31,6 +49,7 @@ def check_nested(outer: str, rules: Sequence[Rule]) -> None:
                 f"'{name}' cannot act inside '{outer}': it reads more than what views predict",
                 hint=f"put it behind '{outer}' in the chain, or leave it out",
             )
+        rule.check(_Inside((holder, *rules)))
         if rule.reweighs is None:
             continue
         other = deciders.setdefault(rule.reweighs, name)

@@ -457,3 +457,30 @@ def test_rules_are_asked_what_they_tell_only_where_a_monitor_wants_it(monkeypatc
 
     monkeypatch.setattr(Acd, "signals", lambda _self, _nodes: pytest.fail("nobody asked"))
     assert len(decode(engine(), request("a", [rule("acd")], max_new_tokens=3))["a"].tokens) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [("contrast", {"amateur": "amateur", "expert": "strong"}), ("leading_query", {"neutral": "strong"})],
+)
+def test_a_rule_that_begins_from_a_view_of_its_own_is_the_first_of_its_chain(name, settings):
+    from ragdecode.errors import InputError
+
+    late = [rule("instructive"), rule(name, settings)]
+    with pytest.raises(InputError, match=f"'{name}' begins from the view 'strong': what 'instructive' makes"):
+        decode(engine(), request("a", late))
+    assert decode(engine(), request("a", late[::-1], max_new_tokens=3))["a"].tokens
+    with pytest.raises(InputError, match=f"'{name}' begins from the view 'strong': what 'ensemble' makes"):
+        rule("ensemble", {"of": {name: settings}})
+
+
+def test_contrasts_of_what_is_composed_may_act_on_every_passage_of_an_ensemble():
+    inner = [{"contrast": {"amateur": "amateur"}}, {"plausible": {"ratio": 0.5}}]
+    made = rule("ensemble", {"of": inner, "weights": "uniform", "passages": 1})
+    tables = {"with_context": MAIN, "passage_1": OTHER, "amateur": [1.0, 0, 0, 2]}
+    tables = {view: torch.tensor([z]).double().log_softmax(-1) for view, z in tables.items()}
+    mixed = made.compose(Nodes(composed=tables["with_context"], log_probs=tables)).log_softmax(-1)
+    wanted = masked(contrast("obrien", 0.5), ["with_context"], 0.5)(
+        {"with_context": tables["passage_1"][0], "amateur": tables["amateur"][0]}
+    )
+    assert mixed[0].exp().tolist() == pytest.approx(wanted.softmax(-1).tolist())

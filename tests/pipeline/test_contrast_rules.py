@@ -196,6 +196,10 @@ BAD = [
     ({"rule": {"contrast": {"amateur": "amateur", "expert": "exprt"}}, "views": EXIT}, "the view 'exprt'"),
     ({"rule": {"contrast": {"amateur": "with_context"}}}, "is the expert itself"),
     ({"rule": "contrast"}, "amateur"),
+    (
+        {"rule": ["cad", {"contrast": {"amateur": "amateur", "expert": "e"}}], "views": EXIT | {"e": {}}},
+        "begins from the view 'e': what 'cad' makes would be lost",
+    ),
     ({"rule": {"contrast": {"amateur": "amateur", "form": "li", "ratio": 0}}, "views": EXIT}, "set a ratio"),
     ({"rule": {"instructive": {"epsilon": 1.5}}}, "epsilon"),
     ({"rule": {"instructive": {"prompt": "oposite"}}}, "opposite"),

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field, model_validator
 
-from ragdecode.decoding.contrasting import finite, head, within
-from ragdecode.decoding.rule import Nodes, Rule
+from ragdecode.decoding.contrasting import begins_from, finite, head, within
+from ragdecode.decoding.rule import Company, Nodes, Rule
 from ragdecode.spec.registry import register
 from ragdecode.spec.settings import Settings
 
@@ -59,6 +59,14 @@ class Contrast(Rule):
         """The amateur, and the expert if it is a view of its own."""
         expert = self.settings.expert
         return tuple(view for view in (self.settings.amateur, expert) if view not in (None, "with_context"))
+
+    def check(self, company: Company) -> None:
+        """Refuse a chain that begins with another rule, if the expert view is not what that rule makes.
+
+        Raises:
+            InputError: What it makes would be lost.
+        """
+        begins_from(self.settings.expert, self, company)
 
     def compose(self, nodes: Nodes) -> torch.Tensor:
         """Composed scores ``[N, V]``; what is impossible in the composed distribution so far stays so."""

@@ -67,7 +67,7 @@ class Ensemble(Rule):
     def __init__(self, settings: EnsembleSettings) -> None:
         super().__init__(settings)
         self.rules: list[Rule] = [part.build() for part in settings.of]
-        check_nested("ensemble", self.rules)
+        check_nested(self, self.rules)
         self._members = tuple(f"passage_{place}" for place in range(1, settings.passages + 1))
         brought = {view: spec for rule in self.rules for view, spec in rule.declares.items()}
         own = {
@@ -104,7 +104,7 @@ class Ensemble(Rule):
         started = copy.copy(self)
         started._log_weights = self._by_score(request.views)
         if started._log_weights is None:
-            started.notes = ("rule ensemble weighs all passages alike: the score of one is not known",)
+            started.notes = ("the score of a passage is not known, so that all weigh alike",)
         return started
 
     def compose(self, nodes: Nodes) -> torch.Tensor:
@@ -130,8 +130,8 @@ class Ensemble(Rule):
 
     def _ruled(self, nodes: Nodes, member: torch.Tensor) -> torch.Tensor:
         """A member's log-probabilities ``[N, V]`` after the nested rules."""
+        own = {**nodes.log_probs, "with_context": member}  # to the nested rules the passage is the evidence
         for rule in self.rules:
-            own = {**nodes.log_probs, "with_context": member}
             member = rule.compose(replace(nodes, composed=member, log_probs=own)).log_softmax(dim=-1)
         return member
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Self
 
 from pydantic import Field, model_validator
 
-from ragdecode.decoding.contrasting import contrasted, head, within
+from ragdecode.decoding.contrasting import begins_from, contrasted, head, within
 from ragdecode.decoding.own_view import OwnViewSettings
-from ragdecode.decoding.rule import Nodes, Rule
+from ragdecode.decoding.rule import Company, Nodes, Rule
 from ragdecode.spec.registry import register
 
 if TYPE_CHECKING:
@@ -58,6 +58,14 @@ class LeadingQuery(Rule):
         """The leading view, and the neutral one if it is not the target."""
         neutral = self.settings.neutral
         return tuple(view for view in (self._leading, neutral) if view not in (None, "with_context"))
+
+    def check(self, company: Company) -> None:
+        """Refuse a chain that begins with another rule, if the neutral view is not what that rule makes.
+
+        Raises:
+            InputError: What it makes would be lost.
+        """
+        begins_from(self.settings.neutral, self, company)
 
     def compose(self, nodes: Nodes) -> torch.Tensor:
         """Composed scores ``[N, V]``; what is impossible in the composed distribution so far stays so."""
