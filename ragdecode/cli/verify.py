@@ -101,6 +101,8 @@ def _notes(pipeline: Pipeline, summary: Summary) -> list[str]:
     notes = []
     if not pipeline.loaded.spec.decode.draft:
         notes.append("the pipeline has no drafters: both runs are the same")
+    elif pipeline.loaded.spec.decode.max_draft_nodes < 2:
+        notes.append("max_draft_nodes: 1 leaves no room for drafts: both runs are the same")
     elif not summary.proposed:
         notes.append(
             "nothing was drafted on these prompts, so this run shows nothing about the drafters; a governor that finds "

@@ -185,6 +185,7 @@ class Drafter(ABC):
             ``request.verification`` is ``rejection`` and the temperature is above 0. It then keeps to the room that
             `DraftSession.propose` gives before it draws, drops nothing by what was drawn, and takes its randomness
             from a stream of its own: never the noise of the verification, never the same again after a rewind.
+        siblings: The most tokens that it draws below one node.
     """
 
     views: Sequence[str] = ()
@@ -196,6 +197,7 @@ class Drafter(ABC):
     resources: Sequence[str] = ()
     translates: Sequence[str] = ()
     draws: bool = False
+    siblings: int = 1
 
     part_name: ClassVar[str] = ""
 

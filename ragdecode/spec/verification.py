@@ -24,10 +24,12 @@ def verification_problems(
         build: Makes a part that stands at a path, or None.
     """
     at = (*path, "verification")
+    asking: list[str] = []
     for position, part in enumerate(decode.rule):
         place = (*path, "rule", position)
         if not getattr(build(part, place), "verification", None):
             continue
+        asking.append(part.name)
         if len(decode.rule) > 1:
             message = f"'{part.name}' accepts drafts by a published test of its own, which no other rule may change"
             yield (*place, part.name), message, "keep it alone, or give it another mode"
@@ -46,6 +48,9 @@ def verification_problems(
         if built is not None and not getattr(built, "draws", False):
             message = f"'{part.name}' draws from no distribution, and 'rejection' tests draws"
             yield (*place, part.name), message, _NOISE
+        elif asking and getattr(built, "siblings", 1) > 1:
+            message = f"'{part.name}' draws several tokens a node, and the published test of '{asking[0]}' judges one"
+            yield (*place, part.name), message, "let it draw a chain (branch: 1), or give the rule another mode"
     if decode.max_draft_nodes < 2:
         message = f"'rejection' tests drafts, and max_draft_nodes: {decode.max_draft_nodes} leaves room for none"
         yield at, message, "raise max_draft_nodes"

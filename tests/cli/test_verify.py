@@ -169,7 +169,7 @@ def test_without_drafters_it_says_so(verify):
     assert "note: the pipeline has no drafters" in out
     code, out, _ = verify("--limit", "1", "--json", max_draft_nodes=1)
     assert code == 0
-    assert "nothing was drafted" in json.loads(out)["notes"][0]
+    assert json.loads(out)["notes"][0] == "max_draft_nodes: 1 leaves no room for drafts: both runs are the same"
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from pydantic import ValidationError
 
 from ragdecode.decoding.drafters.prompt_lookup import PromptLookup, PromptLookupSettings
+from ragdecode.decoding.drafters.view import ViewDrafter, ViewDrafterSettings
 from ragdecode.decoding.engine import Engine
 from ragdecode.decoding.request import Sampling
 from ragdecode.decoding.rule import Nodes
@@ -186,6 +189,10 @@ def test_the_published_test_judges_chains_only():
     )
     with pytest.raises(InputError, match="several tokens a node"):
         decode(engine(), item)
+    wide = replace(item, drafters=[ViewDrafter(ViewDrafterSettings(name="rag"))])
+    with pytest.raises(InputError, match="the drafter view draws several tokens a node"):
+        engine().submit(wide)  # before anything runs
+    engine().submit(replace(wide, drafters=[ViewDrafter(ViewDrafterSettings(name="rag", branch=1))]))
 
 
 def test_without_temperature_the_published_test_is_greedy_decoding_of_the_target():

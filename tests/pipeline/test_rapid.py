@@ -143,6 +143,10 @@ BAD = [
         {**TESTED, "rule": [{"transfer": {"from": "rag", "mode": "paper"}}, "cad"]},
         "which no other rule may change",
     ),
+    (
+        {**TESTED, "rule": {"transfer": {"from": "rag", "mode": "paper"}}},
+        "'view' draws several tokens a node, and the published test of 'transfer' judges one",
+    ),
     ({**TESTED, "draft": [LOOKUP, VIEW]}, "exactly one drafter, here: prompt_lookup, view"),
     ({"verification": "rejection"}, "exactly one drafter, here: none"),
     ({"draft": LOOKUP, "verification": "rejection"}, "'prompt_lookup' draws from no distribution"),

@@ -29,7 +29,8 @@ class ViewDrafterSettings(ExpansionSettings):
         if name == "with_context":
             raise ValueError(
                 "'with_context' is the view that is decoded: drafting with it costs a full pass for every token, "
-                "which is what drafts are to save"
+                "which is what drafts are to save; name another view, or draft with 'quantized' or 'self', which take "
+                "lighter passes of the same model"
             )
         return name
 

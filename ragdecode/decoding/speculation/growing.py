@@ -47,6 +47,7 @@ class GrowingDrafter(Drafter):
         super().__init__(settings)
         self.look_nodes = settings.look_nodes
         self.looks = settings.depth
+        self.siblings = settings.branch
 
     @abstractmethod
     def start(self, request: Request) -> GrowingSession:

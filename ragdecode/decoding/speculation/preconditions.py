@@ -58,6 +58,12 @@ def check_verification(request: Request) -> None:
                 f"verification by rejection needs a drafter that draws; {drafter.part_name} has nothing to draw from",
                 hint="use verification 'noise', which takes any drafter",
             )
+        if asking and drafter.siblings > 1:
+            raise InputError(
+                f"the drafter {drafter.part_name} draws several tokens a node, and the published test of the rule "
+                f"{asking[0].part_name} judges one",
+                hint="let it draw a chain (branch: 1), or take another mode of the rule",
+            )
     if request.constraints:
         raise InputError(
             f"verification by rejection does not go together with the constraint {request.constraints[0].part_name}: "
