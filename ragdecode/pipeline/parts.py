@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from ragdecode.decoding.constraint import Constraint
 from ragdecode.decoding.drafter import Drafter
@@ -13,9 +13,6 @@ from ragdecode.decoding.request import TARGET
 from ragdecode.decoding.rule import Rule
 from ragdecode.spec.decode import DecodeSpec
 from ragdecode.spec.part import Part
-
-if TYPE_CHECKING:
-    from ragdecode.decoding.backend import Backend
 
 T = TypeVar("T")
 
@@ -60,17 +57,6 @@ class DecodeParts:
         asked += [view for drafter in self.drafters for view in drafter.views]
         asked += [view for monitor in self.monitors for view in monitor.views]
         return tuple(dict.fromkeys(view for view in asked if view != TARGET))
-
-    def meet(self, models: Mapping[str, Backend]) -> None:
-        """Show the rules and the drafters the model of each view.
-
-        Raises:
-            InputError: One cannot work with these models.
-        """
-        for rule in self.rules:
-            rule.meet(models)
-        for drafter in self.drafters:
-            drafter.meet(models)
 
     def without_evidence(self, mute: Collection[str]) -> tuple[DecodeParts, tuple[str, ...]]:
         """The parts for a request that has no passages, and notes of what was dropped.

@@ -23,6 +23,7 @@ from ragdecode.pipeline.answering import AnswerStream
 from ragdecode.pipeline.decoded import Decoded
 from ragdecode.pipeline.events import DoneEvent, Event, PassagesEvent
 from ragdecode.pipeline.likelihood import QueryLikelihood
+from ragdecode.pipeline.meeting import meet
 from ragdecode.pipeline.models import PipelineModels
 from ragdecode.pipeline.parts import DecodeParts
 from ragdecode.pipeline.passage import Passage
@@ -351,7 +352,7 @@ class Pipeline:
     @cached_property
     def _preparer(self) -> Preparer:
         models = self._models
-        self._parts.meet({view.name: models.backends[view.model] for view in self._plans.views})
+        meet(self.loaded, self._plans, self._parts, models.backends)
         # opened before any request is made, so that what is wrong with them is told once
         resources = self._source.resources({name for part in self._parts.drafters for name in part.resources})
         return Preparer(self._spec.decode, self._parts, self._plans, models, models.windows, resources)

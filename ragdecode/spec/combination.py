@@ -72,9 +72,12 @@ class Combination(Checks):
 
     def _layers(self, spec: PipelineSpec) -> None:
         """Leaving out layers takes a backend that can."""
+        views = spec.decode.views.items()
+        exits = {name for name, view in views if view.intervention and view.intervention.exit is not None}
         for position, part in enumerate(spec.decode.draft if spec.engine.backend == "transformers" else ()):
             at = ("decode", "draft", position)
-            if getattr(self.built(part, at), "skips_layers", False):
+            built = self.built(part, at)
+            if getattr(built, "skips_layers", False) or not exits.isdisjoint(getattr(built, "views", ())):
                 message = "skips layers of the model, which the transformers backend cannot do"
                 hint = "engine.backend: llama if the model is Llama-shaped, else another drafter"
                 self.add((*at, part.name), message, hint, outermost=True)

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import TypeAdapter
 
-from ragdecode.errors import Problem, SpecError
+from ragdecode.errors import InputError, Problem, SpecError
 from ragdecode.spec import catalogue
 from ragdecode.spec.include import Inclusion, app_root, label_of, open_file
 from ragdecode.spec.nearest import did_you_mean
-from ragdecode.spec.node import Scalar, Source
+from ragdecode.spec.node import Node, Path_, Scalar, Source
 from ragdecode.spec.override import LABEL, parse_overrides
 from ragdecode.spec.pipeline import PipelineSpec
 from ragdecode.spec.reference import FOLDERS, Reference
 from ragdecode.spec.report import Report
 from ragdecode.spec.resolve import Resolver, with_name
 from ragdecode.spec.shape import shape_of
-from ragdecode.spec.validate import validate
+from ragdecode.spec.validate import node_at, validate
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,8 @@ class LoadedDocument:
         app_root: The folder of the app (or the catalogue) that it belongs to.
         from_catalogue: Whether it belongs to the catalogue.
         inclusions: The names in it and the files they meant.
+        tree: The resolved tree, for lines.
+        hidden: List positions that paths are shown without.
     """
 
     kind: str
@@ -45,6 +47,18 @@ class LoadedDocument:
     app_root: Path
     from_catalogue: bool
     inclusions: tuple[Inclusion, ...] = ()
+    tree: Node | None = field(default=None, repr=False, compare=False)
+    hidden: frozenset[Path_] = field(default=frozenset(), repr=False, compare=False)
+
+    def located(self, path: Path_, error: InputError) -> InputError:
+        """An error that was found later, with the file and the line of the path that caused it."""
+        if self.tree is None:
+            return error
+        report = Report()
+        report.hidden = set(self.hidden)
+        message = f"{error.component}: {error.message}" if error.component else error.message
+        report.add(node_at(self.tree, path)[0].place, path, message, error.hint)
+        return report.error()
 
 
 @dataclass(frozen=True)
@@ -135,7 +149,9 @@ def _load(kind: str, target: str | Path, overrides: Sequence[str]) -> LoadedDocu
     if report:
         raise report.error()
     from_catalogue = root == catalogue.catalogue_root()
-    return LoadedDocument(kind, spec, file.stem, file, root, from_catalogue, tuple(resolver.inclusions))
+    return LoadedDocument(
+        kind, spec, file.stem, file, root, from_catalogue, tuple(resolver.inclusions), tree, frozenset(report.hidden)
+    )
 
 
 def find_target(kind: str, target: str | Path) -> tuple[Path, str]:

@@ -1,0 +1,55 @@
+"""Parts and views meet the models that they work with: what these cannot do is refused with file and line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from ragdecode.decoding.speculation.preconditions import check_intervention
+from ragdecode.errors import InputError, SpecError
+from ragdecode.pipeline.parts import DecodeParts
+from ragdecode.pipeline.views import ViewPlans
+from ragdecode.spec.load import LoadedPipeline
+from ragdecode.spec.node import Path_
+
+if TYPE_CHECKING:
+    from ragdecode.decoding.backend import Backend
+
+
+def meet(loaded: LoadedPipeline, plans: ViewPlans, parts: DecodeParts, backends: Mapping[str, Backend]) -> None:
+    """Show every view and every part the models, before the first request.
+
+    Args:
+        loaded: The pipeline, for lines.
+        plans: Its views.
+        parts: Its parts, in the order of its document.
+        backends: The models by key, ready to run.
+
+    Raises:
+        SpecError: A block or a head that a model does not have, or a part that cannot work with the models.
+    """
+    nodes = loaded.spec.decode.max_draft_nodes
+    for view in plans.views:
+        if view.intervention is not None:
+            with _at(loaded, ("decode", "views", view.name, "intervention")):
+                drafts = nodes > 1 and any(view.name in part.views for part in parts.drafters)
+                check_intervention(view.name, view.intervention, backends[view.model], drafts=drafts)
+    models = {view.name: backends[view.model] for view in plans.views}
+    for index, rule in enumerate(parts.rules):
+        with _at(loaded, ("decode", "rule", index, rule.part_name)):
+            rule.meet(models)
+    for index, drafter in enumerate(parts.drafters):
+        with _at(loaded, ("decode", "draft", index, drafter.part_name)):
+            drafter.meet(models)
+
+
+@contextmanager
+def _at(loaded: LoadedPipeline, path: Path_) -> Iterator[None]:
+    """Say where the document asks for what is refused inside."""
+    try:
+        yield
+    except SpecError:
+        raise
+    except InputError as error:
+        raise loaded.located(path, error) from error
