@@ -40,7 +40,13 @@ def command(pipeline: str, overrides: tuple[str, ...], as_json: bool) -> None:
 def _comments(facts: dict[str, Any]) -> list[str]:
     step = facts["step"]
     views = [
-        (view["name"], view["prompt"], view["passages"], view["model"], " + ".join(view["used_by"]))
+        (
+            view["name"],
+            view["prompt"],
+            view["passages"],
+            ", ".join(text for text in (view["model"], view["inside"]) if text),
+            " + ".join(view["used_by"]),
+        )
         for view in facts["views"]
     ]
     names = [(item["path"], item["name"], f"{item['file']} ({item['from']})") for item in facts["names"]]

@@ -62,14 +62,28 @@ def _view(loaded: LoadedPipeline, view: PlannedView) -> dict[str, Any]:
         "prompt": prompt,
         "passages": _passages(view),
         "model": model_of(spec, view).name or "inline",
+        "inside": _inside(view),
         "used_by": [*(["answer"] if view.name == TARGET else []), *view.rules, *view.drafters],
         "verified": view.verified,
     }
 
 
+def _inside(view: PlannedView) -> str | None:
+    """What a view changes inside the model."""
+    intervention = view.declared.intervention if view.declared is not None else None
+    if intervention is None:
+        return None
+    if intervention.exit is not None:
+        return f"exit after block {intervention.exit}"
+    assert intervention.heads is not None
+    return f"{min(intervention.heads.top, len(intervention.heads.list.heads))} heads off"
+
+
 def _passages(view: PlannedView) -> str:
     if view.declared is not None and view.declared.passages is not None:
         choice = view.declared.passages
+        if choice.only is not None:
+            return f"number {choice.only} alone"
         parts = f" parts of {choice.tokens} tokens" if choice.tokens else ""
         return f"best {choice.top_k}{parts}" + (" by relevance" if choice.by == "relevance" else "")
     return "none" if view.name == CLOSED_BOOK else "all"

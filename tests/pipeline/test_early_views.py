@@ -21,7 +21,10 @@ LINES = {"engine": {"device": "cpu", "dtype": "float64", "linear": "plain", "bac
 @pytest.mark.parametrize("decode", [CONTRAST, {"rule": "dola"}, {"rule": {"dynamic_focus": {"layers": [0]}}}], ids=str)
 def test_early_layers_cost_no_row_and_no_pass(make, decode):
     pipeline = make(decode)
-    step = explanation(pipeline.loaded)["step"]
+    facts = explanation(pipeline.loaded)
+    inside = [view["inside"] for view in facts["views"]]
+    assert inside == ([None, "exit after block 0"] if decode is CONTRAST else [None])
+    step = facts["step"]
     assert (step["rows"], step["passes"]) == (1, 1)
     answer = pipeline.ask("How many arches?", passages=EVIDENCE)
     assert answer.stats.forward_rows == answer.stats.forward_passes

@@ -120,9 +120,9 @@ def test_what_explain_prints_loads_to_the_same_pipeline(app, name):
 def test_the_explanation_says_what_each_view_is_shown():
     facts = explanation(load_pipeline("docs-qa"))
     assert facts["views"] == [
-        {"name": "with_context", "prompt": "grounded", "passages": "all", "model": "smollm2-135m",
+        {"name": "with_context", "prompt": "grounded", "passages": "all", "model": "smollm2-135m", "inside": None,
          "used_by": ["answer"], "verified": True},
-        {"name": "without_context", "prompt": "grounded", "passages": "none", "model": "smollm2-135m",
+        {"name": "without_context", "prompt": "grounded", "passages": "none", "model": "smollm2-135m", "inside": None,
          "used_by": ["cad"], "verified": True},
     ]  # fmt: skip
     assert {item["path"]: item["name"] for item in facts["names"]} == {
