@@ -23,14 +23,14 @@ from ragdecode.decoding.speculation.step_cost import StepCost
 SIZES = (1, 2, 4, 8, 16, 32)
 #: Cached tokens of the two rows that are compared.
 CONTEXTS = (64, 1024)
-#: Numbers of new tokens that are measured with two rows.
-TWO_ROWS = (1, 4, 16)
+#: Numbers of rows, and of new tokens in each, that are measured together.
+MANY_ROWS = ((2, 1), (2, 4), (2, 16), (8, 1), (8, 4))
 #: Each cell is measured so often, and once before that to warm up.
 ROUNDS = 3
 #: No further round is begun after so many seconds.
 PATIENCE = 4.0
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 def calibrated(
@@ -95,10 +95,11 @@ def measure(
         return clock() - before
 
     cells = [(size, context, 1) for size in sizes for context in dict.fromkeys((near, far))]
-    cells += [(size, near, 2) for size in sizes if size in TWO_ROWS]
+    cells += [(size, near, count) for count, size in MANY_ROWS if size in sizes]
     times: dict[tuple[int, int, int], list[float]] = {cell: [] for cell in cells}
     try:
-        for capacity in (far + sizes[-1], near + sizes[-1]):
+        most = max(count for *_, count in cells)
+        for capacity in (far + sizes[-1], *(near + sizes[-1],) * (most - 1)):
             rows.append(backend.open_row(capacity))
         begun = clock()
         for turn in range(1 + ROUNDS):
@@ -117,7 +118,7 @@ def measure(
         [typical[size, near, 1] for size in sizes],
         [typical[size, far, 1] for size in sizes],
         (near, far),
-        {size: typical[size, near, 2] for size in sizes if size in TWO_ROWS},
+        {(count, size): typical[size, near, count] for count, size in MANY_ROWS if size in sizes},
     )
 
 

@@ -57,7 +57,7 @@ class StepCost:
         short: Sequence[float],
         long: Sequence[float],
         contexts: tuple[int, int],
-        two_rows: Mapping[int, float],
+        many_rows: Mapping[tuple[int, int], float],
     ) -> StepCost:
         """A table from measured seconds.
 
@@ -66,7 +66,8 @@ class StepCost:
             short: Seconds of one row of each size, ``contexts[0]`` tokens cached.
             long: The same with ``contexts[1]`` tokens cached.
             contexts: The two lengths; equal ones say nothing about the length.
-            two_rows: Seconds of two rows of n new tokens each, ``contexts[0]`` tokens cached, by n.
+            many_rows: Seconds of R rows of n new tokens each, ``contexts[0]`` tokens cached, by (R, n). A further
+                row is taken to cost what fits them best, which is least disturbed where there are many.
         """
         near, far = contexts
         gaps = [max(0.0, (b - a) / (far - near)) if far > near else 0.0 for a, b in zip(short, long, strict=True)]
@@ -74,8 +75,9 @@ class StepCost:
         # the length's part is taken off, but no more than what keeps a pass from costing nothing
         base = monotone([max(a - s * near, a / 2) for a, s in zip(short, slope, strict=True)])
         table = StepCost(tuple(sizes), tuple(base), tuple(slope))
-        more = [seconds - table.seconds([(2 * n, near)]) for n, seconds in two_rows.items()]
-        row = max(0.0, sum(more) / len(more)) if more else 0.0
+        more = {key: seconds - _together(table, *key, near) for key, seconds in many_rows.items()}
+        weights = sum((count - 1) ** 2 for count, _ in more)
+        row = max(0.0, sum((count - 1) * extra for (count, _), extra in more.items()) / weights) if more else 0.0
         return StepCost(table.sizes, table.base, table.slope, row)
 
     def to_json(self) -> dict[str, Any]:
@@ -94,6 +96,12 @@ class StepCost:
             return StepCost(row=float(data["row"]), **lists)
         except (TypeError, KeyError, AttributeError) as error:
             raise ValueError("not a table of step costs") from error
+
+
+def _together(table: StepCost, count: int, new: int, held: int) -> float:
+    """Seconds of several rows without what further ones cost as such."""
+    attention = _at(table.sizes, table.slope, new) * held
+    return _at(table.sizes, table.base, count * new) + count * attention
 
 
 _FIELDS: dict[str, Any] = {"sizes": int, "base": float, "slope": float}
