@@ -46,7 +46,7 @@ class Ruling:
         """Begin all rules with the prompts in force."""
         request = replace(self._request, views=self.views)
         self.rules: list[Rule] = [rule.start(request) for rule in self.parts]
-        self._reads = [(rule, rule.reads(request)) for rule in self.rules]
+        self._reads = [(rule, self._places(rule.reads(request))) for rule in self.rules]
         read = [name for rule in self.rules for name in rule.views]
         read += [name for monitor in request.monitors for name in monitor.views]
         for name in read:
@@ -56,6 +56,12 @@ class Ruling:
         self.layers = tuple(sorted({*self.exits.values(), *(layer for rule in self.rules for layer in rule.layers)}))
         self.attends = tuple(dict.fromkeys(head for rule in self.rules for head in rule.attends))
 
+    def _places(self, reads: Mapping[str, Sequence[range]]) -> dict[str, list[range]]:
+        """What a rule reads as ranges in order that do not overlap, the last token's place left out."""
+        return {
+            view: merged(spans, len(self.views[view].prompt) - 1) for view, spans in reads.items() if view in self.views
+        }
+
     @property
     def reads_hidden(self) -> bool:
         """Whether a rule wants hidden states of the prompt."""
@@ -63,9 +69,7 @@ class Ruling:
 
     def wanted(self, view: str) -> list[range]:
         """Places of a view's prompt whose predictions the rules want."""
-        last = len(self.views[view].prompt) - 1
-        ranges = [span for _, reads in self._reads for span in reads.get(view, ())]
-        return [range(max(span.start, 0), min(span.stop, last)) for span in ranges if span.start < last]
+        return [span for _, reads in self._reads for span in reads.get(view, ())]
 
     def read(self, view: str, place: int, log_probs: torch.Tensor, hidden: torch.Tensor | None) -> None:
         """Give the rules what they want of consecutive places from ``place`` on; ``log_probs [n, V]``."""
@@ -137,3 +141,15 @@ class Ruling:
     def _models(self, rows: Mapping[str, Row]) -> dict[str, Backend]:
         models = {name: row.backend for name, row in rows.items()}
         return {**models, **dict.fromkeys(self.exits, rows[TARGET].backend)}
+
+
+def merged(spans: Sequence[range], stop: int) -> list[range]:
+    """The places of ranges before ``stop``, in order, each in one range only."""
+    found: list[range] = []
+    for span in sorted(spans, key=lambda span: span.start):
+        start, end = max(span.start, 0), min(span.stop, stop)
+        if found and start <= found[-1].stop:
+            found[-1] = range(found[-1].start, max(end, found[-1].stop))
+        elif start < end:
+            found.append(range(start, end))
+    return found

@@ -72,7 +72,7 @@ class KlToEvidence(Rule):
         """The rule with a score table of the request's own."""
         started = copy.copy(self)
         if not self.reads(request):
-            started.notes = ("rule kl_to_evidence did not act: it is not known where the prompt shows passages",)
+            started.notes = ("it is not known where the prompt shows passages, so that it did not act",)
         return started
 
     def reads(self, request: Request) -> Mapping[str, Sequence[range]]:
@@ -103,10 +103,9 @@ class KlToEvidence(Rule):
             warm = (log_probs / settings.temperature).log_softmax(dim=-1)
             ordered = warm.sort(dim=-1, descending=True).values
             short = (ordered.exp().cumsum(dim=-1) < settings.top_p).sum(dim=-1, keepdim=True)
-            kept = warm >= ordered.gather(-1, short.clamp(max=warm.shape[-1] - 1))
+            kept: torch.Tensor = warm >= ordered.gather(-1, short.clamp(max=warm.shape[-1] - 1))
         else:
             ordered = log_probs.sort(dim=-1, descending=True).values
             drops = ordered.exp().diff(dim=-1).neg()
             kept = log_probs >= ordered.gather(-1, drops.argmax(dim=-1, keepdim=True))
-        possible: torch.Tensor = ~log_probs.isneginf()
-        return possible & kept
+        return kept.logical_and(~log_probs.isneginf())
