@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,9 +16,12 @@ if TYPE_CHECKING:
     from ragdecode.cli.open_pipeline import StageProgress
     from ragdecode.documents.inventory import Inventory
     from ragdecode.indexing.estimate import Estimate
+    from ragdecode.indexing.memory.key_model import KeyModel
     from ragdecode.indexing.models import IndexModels
     from ragdecode.indexing.report import BuildReport
     from ragdecode.spec.index import IndexSpec
+    from ragdecode.spec.pipeline import EngineSpec
+
 #: patterns of a corpus that are shown
 _PATTERNS = 6
 
@@ -55,14 +59,15 @@ def build(
     from ragdecode.cli.open_pipeline import StageProgress
     from ragdecode.indexing.location import index_path
     from ragdecode.indexing.models import IndexModels
+    from ragdecode.spec.pipeline import EngineSpec
 
     document = load_target(target, overrides)
     spec, path = spec_of(document), index_path(document)
-    device = "auto" if document.kind == "indexes" else document.spec.engine.device
+    engine = EngineSpec() if document.kind == "indexes" else document.spec.engine
     model = None if document.kind == "indexes" else document.spec.model
-    models = IndexModels(spec, model, device=device, fetch=fetch)
+    models = IndexModels(spec, model, device=engine.device, fetch=fetch)
     progress = StageProgress("index")
-    run = _Run(spec, path, models, progress)
+    run = _Run(spec, path, models, progress, engine)
     click.echo(_headline(spec, path), err=True)
     try:
         if dry_run:
@@ -86,11 +91,21 @@ class _Run:
     inventory: Inventory
     expected: Estimate | None = None
 
-    def __init__(self, spec: IndexSpec, path: Path, models: IndexModels, progress: StageProgress) -> None:
+    def __init__(
+        self, spec: IndexSpec, path: Path, models: IndexModels, progress: StageProgress, engine: EngineSpec
+    ) -> None:
         self.spec = spec
         self.path = path
         self.models = models
         self.progress = progress
+        self.engine = engine
+
+    @cached_property
+    def key_model(self) -> KeyModel:
+        """The language model, for stores that it makes."""
+        from ragdecode.pipeline.key_model import index_key_model
+
+        return index_key_model(self.models, self.engine)
 
     def build(self, force: bool, workers: int, report: Path | None) -> BuildReport:
         """Build, and write the report that was asked for, even if there is nothing to index."""
@@ -106,6 +121,7 @@ class _Run:
                 token_offsets=self.models.token_offsets,
                 tokenizer_fingerprint=self.models.tokenizer_fingerprint,
                 tokenizer=lambda: self.models.tokenizer,
+                key_model=lambda: self.key_model,
                 encoders=self.models.encoder,
                 progress=self.progress,
                 announce=self.announce,
@@ -135,7 +151,8 @@ class _Run:
         inventory = scan(self.spec.corpus, self.progress)
         old = None if force else continuable(self.path, self.spec, self.models.tokenizer_fingerprint)[0]
         known = FileTable(read_listing(self.path, old) if old else ())
-        self.announce(inventory, estimate(self.spec, inventory, old, known, self.path, self.models.encoder))
+        expected = estimate(self.spec, inventory, old, known, self.path, self.models.encoder, lambda: self.key_model)
+        self.announce(inventory, expected)
 
     def announce(self, inventory: Inventory, expected: Estimate | None) -> None:
         """Say what lies in the corpus, before it is read."""

@@ -28,16 +28,18 @@ def show_progress(title: str) -> Iterator[Progress]:
 
 
 def _lines(title: str) -> Progress:
-    current, told = "", 0.0
+    current, told, began, first = "", 0.0, 0.0, 0
     stream = sys.stderr  # pinned, see below
 
     def report(stage: str, done: int, total: int) -> None:
-        nonlocal current, told
+        nonlocal current, told, began, first
         now = time.monotonic()
         if stage != current:
             click.echo(f"{title}: {stage}", file=stream)
+            began, first = now, done
         elif now - told >= _AGAIN:
-            click.echo(f"{title}: {stage}: {_amount(done, total)}", file=stream)
+            left = _left(now - began, done - first, total - done) if total else ""
+            click.echo(f"{title}: {stage}: {_amount(done, total)}{left}", file=stream)
         else:
             return
         current, told = stage, now
@@ -48,7 +50,7 @@ def _lines(title: str) -> Progress:
 @contextmanager
 def _bars(title: str) -> Iterator[Progress]:
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     # pinned: libraries whose own bars are silenced have stderr redirected meanwhile
     console = Console(file=sys.stderr)
@@ -58,6 +60,7 @@ def _bars(title: str) -> Iterator[Progress]:
         BarColumn(),
         TextColumn("{task.fields[amount]}"),
         TimeElapsedColumn(),
+        TimeRemainingColumn(),
     )
     tasks: dict[str, TaskID] = {}
     with Progress(*columns, console=console, redirect_stdout=False, redirect_stderr=False) as bars:
@@ -72,6 +75,11 @@ def _bars(title: str) -> Iterator[Progress]:
         yield report
         for task in tasks.values():
             bars.update(task, total=1, completed=1)
+
+
+def _left(seconds: float, done: int, left: int) -> str:
+    """How long the rest takes at the same rate."""
+    return f", {seconds * left / done:,.0f} s left" if done > 0 and left > 0 else ""
 
 
 def _amount(done: int, total: int) -> str:

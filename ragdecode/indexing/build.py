@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ragdecode.documents.inventory import Inventory, scan
 from ragdecode.documents.tokens import TokenOffsets
@@ -21,7 +21,7 @@ from ragdecode.indexing.building.crew import Crew, gathered
 from ragdecode.indexing.building.identity import content, key
 from ragdecode.indexing.building.loading import loaded
 from ragdecode.indexing.building.pool import Pool
-from ragdecode.indexing.building.store_stage import StoreStage, discard_replaced
+from ragdecode.indexing.building.store_stage import StoreStage, discard_replaced, same_models
 from ragdecode.indexing.building.working import Working
 from ragdecode.indexing.building.workspace import disk_errors, exclusive, next_folder, sweep
 from ragdecode.indexing.estimate import Estimate, estimate
@@ -32,6 +32,9 @@ from ragdecode.indexing.passages import PassageTable, write_table
 from ragdecode.indexing.report import BuildReport, EmptyCorpusError, StageReport, counted, in_bytes
 from ragdecode.indexing.store import CorpusTokenizer, Encoders, Progress
 from ragdecode.spec.index import IndexSpec
+
+if TYPE_CHECKING:
+    from ragdecode.indexing.memory.key_model import KeyModel
 
 #: told what lies in the corpus and what the build will take (None: nothing is to be done), before anything is read
 Announce = Callable[[Inventory, Estimate | None], None]
@@ -50,6 +53,7 @@ def build_index(
     wait: float = 600.0,
     workers: int = 0,
     tokenizer: Callable[[], CorpusTokenizer] | None = None,
+    key_model: Callable[[], KeyModel] | None = None,
 ) -> BuildReport:
     """Bring the index in the folder ``target`` up to date with its corpus.
 
@@ -75,6 +79,7 @@ def build_index(
         workers: Ray workers that read, split and embed; 0 for this process alone. They get ``token_offsets`` and
             ``encoders``, which must be picklable then.
         tokenizer: Gives the tokenizer itself, called only by stores that keep token ids; it has the fingerprint above.
+        key_model: Gives the language model of that tokenizer, called only by stores that it makes.
 
     Returns:
         What was done.
@@ -106,6 +111,7 @@ def build_index(
             old,
             reason,
             tokenizer,
+            key_model,
         ).run()
 
 
@@ -125,6 +131,7 @@ class _Build:
     old: Manifest | None
     reason: str
     ids: Callable[[], CorpusTokenizer] | None = None
+    key_model: Callable[[], KeyModel] | None = None
     stages: list[StageReport] = field(default_factory=list)
 
     def run(self) -> BuildReport:
@@ -139,7 +146,9 @@ class _Build:
         expected = listing.files + listing.skipped if listing else 0
         known = FileTable(read_listing(self.target, self.old) if self.old else (), expected=expected)
         if self.announce:
-            self.announce(found, estimate(self.spec, found, self.old, known, self.target, self.encoders))
+            self.announce(
+                found, estimate(self.spec, found, self.old, known, self.target, self.encoders, self.key_model)
+            )
         working = Working(self.target, key(self.spec, self.tokenizer, self.old), anew=self.force)
         sweep(self.target, manifests.named(self.target))
         with gathered(self.spec, self.token_offsets, self.encoders, self.workers) as crew:
@@ -156,7 +165,16 @@ class _Build:
         working.begin_table(sha256)
         replaced = self.old or _readable(self.target)
         stores = StoreStage(
-            self.target, working, sha256, crew, self.encoders, self.progress, self.old, replaced, self.ids
+            self.target,
+            working,
+            sha256,
+            crew,
+            self.encoders,
+            self.progress,
+            self.old,
+            replaced,
+            self.ids,
+            self.key_model,
         )
         table = PassageTable(working.data)
         for part in self.spec.stores:
@@ -224,7 +242,10 @@ class _Build:
         )
 
     def _same_models(self, old: Manifest) -> bool:
-        return all(part.build().current(old.stores[part.name].facts, self.encoders) for part in self.spec.stores)
+        facts = {part.name: old.stores[part.name].facts for part in self.spec.stores}
+        return all(
+            same_models(part.build(), facts[part.name], self.encoders, self.key_model) for part in self.spec.stores
+        )
 
     def _report(self, manifest: Manifest, **counts: Any) -> BuildReport:
         skipped, flaws = read_flaws(self.target, manifest)

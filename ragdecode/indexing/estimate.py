@@ -5,17 +5,21 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from ragdecode.documents.inventory import Inventory
 from ragdecode.indexing.file_table import FileTable
 from ragdecode.indexing.manifest import Manifest
 from ragdecode.indexing.report import counted, in_bytes
-from ragdecode.indexing.store import Encoder, Encoders, Need, Store
+from ragdecode.indexing.store import Encoder, Encoders, Need, ReadByModel, Store
 from ragdecode.spec.index import IndexSpec
 from ragdecode.spec.model import ModelSpec
+
+if TYPE_CHECKING:
+    from ragdecode.indexing.memory.key_model import KeyModel
 
 #: Characters of text in a byte of a file. Measured over 335 files (112 Markdown, 97 MDX, 20 books in HTML, 4 PDF, 2
 #: DOCX; 4.9 MB): 0.99 for Markdown, 0.90 for HTML, 0.10 for PDF (0.01 to 0.21: figures and fonts), 0.51 for DOCX.
@@ -30,6 +34,8 @@ _PASSAGE_BYTES, _FILE_BYTES, _FILE_MEMORY = 200, 240, 400
 _JOURNAL_BYTES = 350
 #: texts to encode above which the encoder is timed, and how many it is timed with
 MANY, _SAMPLE = 2000, 16
+#: tokens to read above which the language model is timed, and tokens of a text that it is timed with
+_MANY_TOKENS, _READ = 50_000, 512
 #: from here on a build is long
 _LONG_FILES, _LONG_BYTES, _LONG_SECONDS = 10_000, 20_000_000, 60.0
 #: what an encoder is timed with
@@ -52,6 +58,8 @@ class Estimate:
         memory: Bytes of memory that the build takes beside the models.
         encoded: Texts that encoders must turn into vectors.
         encode_seconds: How long that takes; None if there are too few texts to be worth timing.
+        read: Tokens that the language model must read.
+        read_seconds: How long that takes; None if there are too few tokens to be worth timing.
         free: Bytes that are free on the disk that the index goes to; None if that cannot be told.
     """
 
@@ -66,6 +74,8 @@ class Estimate:
     memory: int
     encoded: int = 0
     encode_seconds: float | None = None
+    read: int = 0
+    read_seconds: float | None = None
     free: int | None = None
 
     @property
@@ -77,7 +87,9 @@ class Estimate:
     def long(self) -> bool:
         """Whether the build may take more than a minute: many files, much text, or slow encoders."""
         return (
-            self.new_files > _LONG_FILES or self.new_bytes > _LONG_BYTES or (self.encode_seconds or 0) > _LONG_SECONDS
+            self.new_files > _LONG_FILES
+            or self.new_bytes > _LONG_BYTES
+            or (self.encode_seconds or 0) + (self.read_seconds or 0) > _LONG_SECONDS
         )
 
     def lines(self) -> Iterator[str]:
@@ -95,12 +107,21 @@ class Estimate:
         )
         if self.encode_seconds is not None:
             yield f"expected: about {duration(self.encode_seconds)} to encode {counted(self.encoded, 'text')}"
+        if self.read:
+            time_ = "" if self.read_seconds is None else f", about {duration(self.read_seconds)}"
+            yield f"expected: about {counted(self.read, 'token')} for the language model to read{time_}"
         if not self.fits:
             yield "warning: that is more than is free; a build that finds the disk full stops, and the old index stays"
 
 
 def estimate(
-    spec: IndexSpec, inventory: Inventory, old: Manifest | None, known: FileTable, target: Path, encoders: Encoders
+    spec: IndexSpec,
+    inventory: Inventory,
+    old: Manifest | None,
+    known: FileTable,
+    target: Path,
+    encoders: Encoders,
+    key_model: Callable[[], KeyModel] | None = None,
 ) -> Estimate:
     """What a build will take.
 
@@ -111,6 +132,7 @@ def estimate(
         known: Its files.
         target: Folder of the index.
         encoders: Gives the encoders; they are timed, with their weights, if many texts are to be encoded.
+        key_model: Gives the language model, which is timed too if it must read much.
 
     Raises:
         InputError: An encoder is not on this machine.
@@ -130,7 +152,8 @@ def estimate(
         all_.add(*amount)
         new.add(*amount)
         new.size += size
-    needs, seconds = _needs(spec, old, all_, new, encoders)
+    needs, seconds = _needs(spec, old, all_, new, encoders, key_model)
+    read = sum(need.read for need in needs)
     disk = all_.text + _FILE_BYTES * all_.files + sum(need.disk for need in needs)
     return Estimate(
         files=all_.files,
@@ -145,6 +168,8 @@ def estimate(
         + max((need.memory for need in needs), default=0),  # stores are built one by one
         encoded=sum(need.encoded for need in needs),
         encode_seconds=seconds,
+        read=read,
+        read_seconds=read * _seconds_a_token(key_model()) if key_model and read > _MANY_TOKENS else None,
         free=_free(target),
     )
 
@@ -170,7 +195,12 @@ class _Amount:
 
 
 def _needs(
-    spec: IndexSpec, old: Manifest | None, everything: _Amount, new: _Amount, encoders: Encoders
+    spec: IndexSpec,
+    old: Manifest | None,
+    everything: _Amount,
+    new: _Amount,
+    encoders: Encoders,
+    key_model: Callable[[], KeyModel] | None,
 ) -> tuple[list[Need], float | None]:
     """What each store takes, with the texts that are new to it, and the time that encoding them takes."""
     asked: list[Encoder] = []
@@ -184,14 +214,30 @@ def _needs(
     for part in spec.stores:
         store: Store = part.build()
         asked.clear()
-        need = store.need(everything.passages, int(everything.characters), remember)
+        need = _need(store, everything, remember, key_model)
         entry = old.stores.get(part.name) if old else None
         if entry and entry.settings == part.settings.model_dump(mode="json"):  # its vectors are taken over
-            need = replace(need, encoded=store.need(new.passages, int(new.characters), remember).encoded)
+            again = _need(store, new, remember, key_model)
+            need = replace(need, encoded=again.encoded, read=again.read)
         needs.append(need)
         if need.encoded > MANY and asked:
             seconds += need.encoded * _seconds_each(asked[-1], everything.characters / max(1, everything.passages))
     return needs, seconds or None
+
+
+def _need(store: Store, amount: _Amount, encoders: Encoders, key_model: Callable[[], KeyModel] | None) -> Need:
+    if isinstance(store, ReadByModel) and key_model:
+        return store.need_of(amount.passages, int(amount.characters), key_model())
+    return store.need(amount.passages, int(amount.characters), encoders)
+
+
+def _seconds_a_token(model: KeyModel) -> float:
+    """Time that a token takes when the model reads much at once."""
+    text = [at % 1000 for at in range(_READ)]
+    model.vectors([text[:16]], [15], "final")  # loads the weights
+    started = time.perf_counter()
+    model.vectors([text, text], [0, 0], "final")
+    return (time.perf_counter() - started) / (2 * _READ)
 
 
 def _seconds_each(encoder: Encoder, characters: float) -> float:

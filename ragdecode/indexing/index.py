@@ -22,6 +22,7 @@ from ragdecode.spec.index import IndexSpec
 from ragdecode.spec.part import Part, PartKind
 
 if TYPE_CHECKING:
+    from ragdecode.indexing.memory.datastore import MemoryDatastore
     from ragdecode.indexing.tokens.datastore import TokenDatastore
 
 #: a build may replace the data between our look at the manifest and that at the data: look again
@@ -215,6 +216,23 @@ class Index:
             )
         return datastore
 
+    def memory(self, model: str, tokenizer: str, dtype: str, key: str | None = None) -> MemoryDatastore:
+        """The memory of the index.
+
+        Args:
+            model: Fingerprint of the model that asks it.
+            tokenizer: Fingerprint of its tokenizer.
+            dtype: Precision in which the model computes.
+            key: The vector that it asks with; whatever the memory holds if left out.
+
+        Raises:
+            InputError: There is none, or it was made with something else.
+            RunError: It is damaged.
+        """
+        memory: MemoryDatastore = self._opened("memory")
+        memory.refuse_misfit(model, tokenizer, dtype, key)
+        return memory
+
     def searcher(self, store: str) -> Searcher:
         """The open store of that name.
 
@@ -224,7 +242,7 @@ class Index:
         """
         if not _finds_passages(store):
             found = f"search {' or '.join(self.stores)}" if self.stores else "add one that does, such as bm25"
-            raise InputError(f"the store {store!r} finds no passages: it is for drafters", hint=found)
+            raise InputError(f"the store {store!r} finds no passages: it is for decoding", hint=found)
         searcher: Searcher = self._opened(store)
         return searcher
 

@@ -46,6 +46,20 @@ class IndexModels:
         state = {name: value for name, value in self.__dict__.items() if name != "tokenizer"}
         return {**state, "_encoders": {}, "_fetch": False}
 
+    @property
+    def language_model(self) -> ModelSpec:
+        """The model whose tokens are counted.
+
+        Raises:
+            InputError: Nobody says which.
+        """
+        if self._model is None:
+            raise InputError(
+                "the index does not say whose tokens are counted",
+                hint="add 'tokenizer: MODEL' to the index, or name the pipeline that uses it",
+            )
+        return self._model
+
     @cached_property
     def tokenizer(self) -> Tokenizer:
         """The tokenizer that counts.
@@ -56,12 +70,7 @@ class IndexModels:
         from ragdecode.models.store import ModelStore
         from ragdecode.models.tokenizer import Tokenizer
 
-        if self._model is None:
-            raise InputError(
-                "the index does not say whose tokens are counted",
-                hint="add 'tokenizer: MODEL' to the index, or name the pipeline that uses it",
-            )
-        return Tokenizer((self._store or ModelStore()).require(self._model, self._fetch))
+        return Tokenizer((self._store or ModelStore()).require(self.language_model, self._fetch))
 
     @property
     def tokenizer_fingerprint(self) -> str:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from ragdecode.indexing.memory.key_model import KeyModel
     from ragdecode.indexing.passages import PassageTable
     from ragdecode.spec.model import ModelSpec
 
@@ -86,11 +87,13 @@ class Need:
         disk: Bytes on disk when it is built.
         memory: Bytes of memory while it is built, beside the models.
         encoded: Texts that a model must encode.
+        read: Tokens that the language model must read.
     """
 
     disk: int
     memory: int
     encoded: int = 0
+    read: int = 0
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,7 @@ class BuildContext:
             over, after a look at how far they had come.
         resumed: To be told how many texts need not be embedded because an interrupted build had done so.
         tokenizer: Gives the one that counts; None where the build was given none.
+        key_model: Gives the language model whose tokens are counted; None where the build was given none.
     """
 
     encoders: Encoders
@@ -134,6 +138,7 @@ class BuildContext:
     salvage: tuple[Path, ...] = ()
     resumed: Callable[[int], None] = lambda texts: None
     tokenizer: Callable[[], CorpusTokenizer] | None = None
+    key_model: Callable[[], KeyModel] | None = None
 
 
 @dataclass(frozen=True)
@@ -198,11 +203,25 @@ class Elsewhere(Protocol):
         ...
 
 
+@runtime_checkable
+class ReadByModel(Protocol):
+    """A store that the language model whose tokens are counted makes from the corpus."""
+
+    def need_of(self, passages: int, characters: int, model: KeyModel) -> Need:
+        """As `Store.need`, and told in its place."""
+        ...
+
+    def made_by(self, facts: Mapping[str, Any], model: KeyModel) -> bool:
+        """Whether a build now would use the model that left these facts."""
+        ...
+
+
 class Store(Protocol):
-    """A part of kind ``store``, built as ``cls(settings)``; it may be `Elsewhere` too.
+    """A part of kind ``store``, built as ``cls(settings)``; it may be `Elsewhere` or `ReadByModel` too.
 
     The class may say what it `RanksBy` in an attribute ``ranks_by``. One that finds no passages, but serves another
-    purpose, says ``finds_passages = False``: no retriever may search it, and what it opens is no `Searcher`.
+    purpose, says ``finds_passages = False``: no retriever may search it, and what it opens is no `Searcher`. One with
+    a journal of its own names the files that an interrupted build goes on with in ``resumes``.
     """
 
     def need(self, passages: int, characters: int, encoders: Encoders) -> Need:

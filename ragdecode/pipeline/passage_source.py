@@ -18,6 +18,7 @@ from ragdecode.pipeline.likelihood import QueryLikelihood
 from ragdecode.pipeline.models import PipelineModels
 from ragdecode.pipeline.passage import Passage
 from ragdecode.pipeline.turn import Turn
+from ragdecode.pipeline.views import MAIN
 from ragdecode.spec.index import IndexSpec
 from ragdecode.spec.load import LoadedPipeline
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from ragdecode.indexing.estimate import Estimate
     from ragdecode.indexing.hit import Hit
     from ragdecode.indexing.index import Index
+    from ragdecode.indexing.memory.key_model import KeyModel
     from ragdecode.indexing.models import IndexModels
     from ragdecode.indexing.store import Encoder
     from ragdecode.indexing.tokens.datastore import TokenDatastore
@@ -161,6 +163,7 @@ class PassageSource:
             for name in ("_chain", "_index", "_datastore"):
                 self.__dict__.pop(name, None)
             self.__dict__.pop("_index_models", None)
+            self.__dict__.pop("_key_model", None)
             self._cross_encoder.cache_clear()
             self._entailment.cache_clear()
 
@@ -204,6 +207,7 @@ class PassageSource:
             token_offsets=models.token_offsets,
             tokenizer_fingerprint=models.tokenizer_fingerprint,
             tokenizer=lambda: models.tokenizer,
+            key_model=lambda: self._key_model,
             encoders=models.encoder,
             progress=self._progress,
             announce=_announce,
@@ -212,6 +216,16 @@ class PassageSource:
             _log.warning("index %s was built anew: %s", path, report.reason)
         _log.log(logging.INFO if report.built else logging.DEBUG, "index %s: %s", path, report)
         return open_index(path, spec, encoders=models.encoder, tokenizer_fingerprint=models.tokenizer_fingerprint)
+
+    @cached_property
+    def _key_model(self) -> KeyModel:
+        """The pipeline's own model, unless the index counts the tokens of another."""
+        from ragdecode.pipeline.key_model import BackendKeys, index_key_model
+
+        spec, models = self._loaded.spec, self._models
+        if spec.index is not None and spec.index.tokenizer not in (None, spec.model):
+            return index_key_model(self._index_models, spec.engine)
+        return BackendKeys(models.main, lambda: models.backends[MAIN], lambda: models.engine.lock)
 
     @cached_property
     def _index_models(self) -> IndexModels:

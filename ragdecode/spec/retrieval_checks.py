@@ -66,7 +66,7 @@ class RetrievalChecks(Checks):
         have = [store.name for store in index.stores if _finds_passages(store.name)]
         for name in getattr(built, "stores", None) or ():
             if not _finds_passages(name):
-                message = f"searches the store '{name}', which finds no passages: it is for drafters"
+                message = f"searches the store '{name}', which finds no passages: it is for decoding"
                 hint = f"search {' or '.join(have)}" if have else "add one that does to index.stores: bm25, faiss"
                 self.add((*path, part.name), message, hint, outermost=True)
             elif name not in have:

@@ -362,7 +362,7 @@ def die(*args, **kwargs):
 
 point = sys.argv[1]
 if point == "tokenising":
-    building._ids = die
+    building.token_ids = die
 elif point == "sorting":
     shard.suffix_array = die
 elif point == "half written":

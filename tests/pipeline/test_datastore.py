@@ -65,7 +65,7 @@ def test_a_pipeline_without_an_index_is_refused(app):
 )
 def test_the_store_cannot_be_searched(app, retrieve):
     told = refused(app, search=True, index=INDEX, retrieve=retrieve)
-    assert "searches the store 'tokens', which finds no passages: it is for drafters" in told
+    assert "searches the store 'tokens', which finds no passages: it is for decoding" in told
     assert "search bm25" in told
 
 

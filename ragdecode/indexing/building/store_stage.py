@@ -7,9 +7,9 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ragdecode.indexing import manifest as manifests
 from ragdecode.indexing.building.crew import Crew
@@ -26,10 +26,14 @@ from ragdecode.indexing.store import (
     Encoders,
     Previous,
     Progress,
+    ReadByModel,
     Store,
 )
 from ragdecode.indexing.vectors.embedding import HASHES, JOURNAL, VECTORS
 from ragdecode.spec.part import Part, PartKind
+
+if TYPE_CHECKING:
+    from ragdecode.indexing.memory.key_model import KeyModel
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +51,7 @@ class StoreStage:
         old: The index that is continued.
         replaced: The index that answers until the build ends, continued or not.
         tokenizer: The tokenizer that counts, if stores may use it.
+        key_model: The language model that it belongs to, if stores may use it.
 
     Attributes:
         entries: What the manifest will say of the stores that are built.
@@ -64,12 +69,13 @@ class StoreStage:
         old: Manifest | None,
         replaced: Manifest | None,
         tokenizer: Callable[[], CorpusTokenizer] | None = None,
+        key_model: Callable[[], KeyModel] | None = None,
     ) -> None:
         self.entries: dict[str, StoreEntry] = {}
         self.resumed_texts = 0
         self._target, self._working, self._table, self._crew = target, working, table, crew
         self._encoders, self._progress = encoders, progress
-        self._old, self._replaced, self._tokenizer = old, replaced, tokenizer
+        self._old, self._replaced, self._tokenizer, self._key_model = old, replaced, tokenizer, key_model
         self._data: dict[str, DataEntry] = {}
         # of each store the last line counts
         self._finished = {record["name"]: record for record in working.of("store")}
@@ -82,10 +88,10 @@ class StoreStage:
         folder = self._working.stores / name
         same = {"name": name, "settings": settings, "table": self._table}
         record = self._finished.get(name)
-        if record and self._whole(record, same, folder) and store.current(record["facts"], self._encoders):
+        if record and self._whole(record, same, folder) and self._current(store, record["facts"]):
             summary = f"{record['summary']}, by an interrupted build"
         else:
-            _clear(folder)
+            _clear(folder, getattr(store, "resumes", frozenset({VECTORS, HASHES})))
             built: Built = store.build(passages, folder, self._context(store, name))
             data = manifests.describe(folder, leave_out=JOURNAL)
             described = {file: entry.model_dump() for file, entry in data.items()}
@@ -122,6 +128,7 @@ class StoreStage:
             self._working.salvage(name),
             self._count_resumed,
             self._tokenizer,
+            self._key_model,
         )
 
     def _previous(self, name: str) -> Previous | None:
@@ -129,6 +136,9 @@ class StoreStage:
         if self._old is None or entry is None:
             return None
         return Previous(self._target / self._old.folder / "stores" / name, entry.facts)
+
+    def _current(self, store: Store, facts: dict[str, Any]) -> bool:
+        return same_models(store, facts, self._encoders, self._key_model)
 
     def _count_resumed(self, texts: int) -> None:
         self.resumed_texts += texts
@@ -156,10 +166,19 @@ def discard_replaced(replaced: Manifest | None, new: Manifest) -> None:
             logger.warning("store %s: what the index before has put elsewhere could not be removed: %s", name, error)
 
 
-def _clear(folder: Path) -> None:
+def same_models(
+    store: Store, facts: Mapping[str, Any], encoders: Encoders, key_model: Callable[[], KeyModel] | None
+) -> bool:
+    """Whether a build now would use the same models as the one that left these facts."""
+    if isinstance(store, ReadByModel) and key_model and not store.made_by(facts, key_model()):
+        return False
+    return store.current(facts, encoders)
+
+
+def _clear(folder: Path, resumes: frozenset[str]) -> None:
     """Make a store's folder, empty but for vectors that an interrupted build has begun."""
     folder.mkdir(parents=True, exist_ok=True)
-    kept = {VECTORS, HASHES, JOURNAL} if (folder / JOURNAL).exists() else set()
+    kept = {*resumes, JOURNAL} if (folder / JOURNAL).exists() else set()
     for path in folder.iterdir():
         if path.is_dir():
             shutil.rmtree(path)

@@ -127,7 +127,7 @@ def build(
             known[at].stay[row] = True
             continue
         before = fresh.size
-        fresh.add(key, _ids(text, tokenizer))
+        fresh.add(key, token_ids(text, tokenizer))
         new += fresh.size - before
         totals.fresh += 1
         progress(new)
@@ -154,7 +154,7 @@ def _opened(folder: Path, dtype: np.dtype[Any]) -> list[_Known]:
     ]
 
 
-def _ids(text: str, tokenizer: CorpusTokenizer) -> Iterable[int]:
+def token_ids(text: str, tokenizer: CorpusTokenizer) -> Iterable[int]:
     """Ids of a text, taken in pieces because the tokenizer's memory grows with what it is given."""
     borders = blocks(text)
     for start, end in pairwise(borders):

@@ -13,13 +13,18 @@ def documents(passages: Iterable[Passage]) -> Iterator[str]:
     An index keeps passages, not documents; but they hold every character of a document that is no white space, and
     know where they stand. What was between two passages is a break between paragraphs where there is room for one.
     """
+    return (text for _, _, text in placed(passages))
+
+
+def placed(passages: Iterable[Passage]) -> Iterator[tuple[str, str, str]]:
+    """The same with file and record of each document: (source, record, text)."""
     parts: list[str] = []
     last: Passage | None = None
     end = 0
     for passage in passages:
         if last is None or _begins(last, passage):
-            if parts:
-                yield "".join(parts)
+            if last is not None:
+                yield last.source, last.record, "".join(parts)
             parts, end = [passage.text], passage.end
         else:
             gap = passage.start - end
@@ -27,8 +32,8 @@ def documents(passages: Iterable[Passage]) -> Iterator[str]:
             parts.append(passage.text[max(0, -gap) :])
             end = max(end, passage.end)
         last = passage
-    if parts:
-        yield "".join(parts)
+    if last is not None:
+        yield last.source, last.record, "".join(parts)
 
 
 def _begins(last: Passage, passage: Passage) -> bool:

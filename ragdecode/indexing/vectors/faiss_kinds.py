@@ -10,12 +10,12 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ragdecode.errors import InputError
+from ragdecode.indexing.vectors.training import sample, threads, within
 
 if TYPE_CHECKING:
     import numpy as np
@@ -150,11 +150,11 @@ def build(plan: Plan, folder: Path, vectors: str, progress: Callable[[int], None
     (total, dimension), offset = stored.shape, stored.offset
     del stored
     index = _empty(plan, dimension)
-    with _threads(1 if plan.kind == "hnsw" else faiss.omp_get_max_threads()):
+    with threads(1 if plan.kind == "hnsw" else faiss.omp_get_max_threads()):
         if not index.is_trained:
-            rows = _sample(total, _trained_on(plan))
+            rows = sample(total, _trained_on(plan))
             blocks = _blocks(folder / vectors, offset, total, dimension)
-            index.train(np.concatenate([block[rows[_within(rows, at, block)] - at] for at, block in blocks]))
+            index.train(np.concatenate([block[rows[within(rows, at, block)] - at] for at, block in blocks]))
         for first, block in _blocks(folder / vectors, offset, total, dimension):
             index.add(block)
             progress(first + len(block))
@@ -189,23 +189,6 @@ def _empty(plan: Plan, dimension: int) -> Any:
     return index
 
 
-def _sample(total: int, most: int) -> NDArray[np.int64]:
-    """Rows to train on, ascending."""
-    import numpy as np
-
-    if total <= most:
-        return np.arange(total)
-    return np.sort(np.random.default_rng(0).choice(total, most, replace=False))
-
-
-def _within(rows: NDArray[np.int64], first: int, block: NDArray[np.float32]) -> slice:
-    """Which of the ascending rows are in the block."""
-    import numpy as np
-
-    start, end = np.searchsorted(rows, (first, first + len(block)))
-    return slice(int(start), int(end))
-
-
 def _blocks(file: Path, offset: int, total: int, dimension: int) -> Iterator[tuple[int, NDArray[np.float32]]]:
     """Vectors in pieces with the row of the first; read, not mapped, so that they are in memory one at a time."""
     import numpy as np
@@ -214,18 +197,6 @@ def _blocks(file: Path, offset: int, total: int, dimension: int) -> Iterator[tup
         count = min(_BLOCK, total - first)
         piece = np.fromfile(file, np.float32, count * dimension, offset=offset + 4 * first * dimension)
         yield first, piece.reshape(count, dimension)
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    import faiss
-
-    before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(count)
-    try:
-        yield
-    finally:
-        faiss.omp_set_num_threads(before)
 
 
 def candidates(folder: Path, facts: Mapping[str, Any]) -> Candidates | None:
