@@ -2,44 +2,70 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
 
-#: Around a passage: code points of the private use area, which mean nothing to a template or a tokenizer.
-_OPEN, _CLOSE = "\ue0a0", "\ue0a1"
-
-
-def mark(text: str, prompt: str) -> str:
-    """A passage with marks around it; as it is if the prompt holds such characters already."""
-    return text if _OPEN in prompt or _CLOSE in prompt else f"{_OPEN}{text}{_CLOSE}"
+#: Characters of the private use areas, which mean nothing to a template or a tokenizer.
+_PRIVATE = (range(0xE000, 0xF900), range(0xF0000, 0xFFFFE))
 
 
-def spans_of(marked: str, prompt: str, offsets: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Token spans ``(start, stop)`` of the marked passages, in order.
+@dataclass(frozen=True)
+class Marks:
+    """A pair of characters for each passage, none of which stands in the prompt.
 
-    Args:
-        marked: The prompt as it is rendered with marked passages.
-        prompt: The prompt.
-        offsets: Character span of each of the prompt's tokens.
-
-    Returns:
-        Nothing where the two differ in more than the marks: a template did more with a passage than to show it.
+    Attributes:
+        pairs: What stands before and behind the text of each passage; none if there are not enough.
     """
-    spans: list[tuple[int, int]] = []
-    clean: list[str] = []
-    length, opened = 0, None
-    for piece in re.split(f"([{_OPEN}{_CLOSE}])", marked):
-        if piece == _OPEN:
-            opened = length
-        elif piece == _CLOSE and opened is not None:
-            spans.append((opened, length))
-            opened = None
-        else:
-            clean.append(piece)
-            length += len(piece)
-    if "".join(clean) != prompt:
-        return []
-    return [_tokens(start, stop, offsets) for start, stop in spans]
+
+    pairs: Sequence[tuple[str, str]]
+
+    @staticmethod
+    def of(prompt: str, count: int) -> Marks:
+        """Marks for so many passages of a prompt."""
+        taken = set(prompt)
+        free = (chr(code) for area in _PRIVATE for code in area if chr(code) not in taken)
+        found = list(islice(free, 2 * count))
+        return Marks(list(zip(found[::2], found[1::2], strict=True)) if len(found) == 2 * count else [])
+
+    def mark(self, place: int, text: str) -> str:
+        """The text of a passage with its marks; white space around it stays outside, for templates may trim it."""
+        core = text.strip()
+        if not core or not self.pairs:
+            return text
+        before, _, behind = text.partition(core)
+        opened, closed = self.pairs[place]
+        return f"{before}{opened}{core}{closed}{behind}"
+
+    def spans(self, marked: str, prompt: str, offsets: Sequence[tuple[int, int]]) -> list[tuple[int, int, int]]:
+        """The passages that a prompt shows, in order of place: ``(start, stop, passage)``, in tokens.
+
+        Args:
+            marked: The prompt as it is rendered with marked passages.
+            prompt: The prompt.
+            offsets: Character span of each of the prompt's tokens.
+
+        Returns:
+            Nothing where the two differ in more than the marks: a template did more with a passage than to show it.
+        """
+        opening = {opened: place for place, (opened, _) in enumerate(self.pairs)}
+        closing = {closed: place for place, (_, closed) in enumerate(self.pairs)}
+        starts: dict[int, int] = {}
+        found: list[tuple[int, int, int]] = []
+        clean: list[str] = []
+        for character in marked:
+            if character in opening:
+                starts[opening[character]] = len(clean)
+            elif character in closing:
+                place = closing[character]
+                if place in starts:
+                    found.append((starts.pop(place), len(clean), place))
+            else:
+                clean.append(character)
+        if "".join(clean) != prompt:
+            return []
+        spans = [(*_tokens(start, stop, offsets), place) for start, stop, place in found]
+        return sorted(span for span in spans if span[0] < span[1])
 
 
 def _tokens(start: int, stop: int, offsets: Sequence[tuple[int, int]]) -> tuple[int, int]:

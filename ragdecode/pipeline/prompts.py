@@ -11,7 +11,7 @@ from ragdecode.decoding.intervention import Evidence
 from ragdecode.documents.document import Document
 from ragdecode.documents.splitting import split
 from ragdecode.indexing.bm25.words import splitter
-from ragdecode.pipeline.evidence_spans import mark, spans_of
+from ragdecode.pipeline.evidence_spans import Marks
 from ragdecode.pipeline.passage import Passage
 from ragdecode.pipeline.relevance import most_relevant
 from ragdecode.pipeline.template import PromptTemplate
@@ -98,23 +98,27 @@ class PromptRenderer:
         for view in views:
             prompt = found.get(view.name)
             if prompt is not None and not self.is_foreign(view):
-                shown = self._shown(view, question, passages)
-                marked = [replace(item, text=mark(item.text, prompt.text)) for item in shown]
-                text = self._chat(
-                    self._tokenizer,
-                    self._templates[view.name].messages(question, marked, history),
-                    view.prompt.answer_prefix,
-                ).text
-                spans = spans_of(text, prompt.text, self._offsets(prompt.text))
-                places = {item.id: place for place, item in enumerate(passages)}
-                found[view.name] = replace(
-                    prompt,
-                    evidence=tuple(
-                        Evidence(*span, passage=places.get(item.id, 0), score=item.score)
-                        for item, span in zip(shown, spans if len(spans) == len(shown) else (), strict=False)
-                    ),
-                )
+                found[view.name] = replace(prompt, evidence=self._evidence(view, question, passages, history, prompt))
         return found
+
+    def _evidence(
+        self, view: ViewPlan, question: str, passages: Sequence[Passage], history: Sequence[Turn], prompt: Prompt
+    ) -> tuple[Evidence, ...]:
+        """Where a view's prompt shows the passages, in order of place; empty where that cannot be told."""
+        # two passages may have the same name, or be parts of one: they are told apart by their place
+        placed = [replace(item, id=str(place)) for place, item in enumerate(passages)]
+        shown = self._shown(view, question, placed)
+        marks = Marks.of(prompt.text, len(shown))
+        marked = [
+            replace(item, id=passages[int(item.id)].id, text=marks.mark(index, item.text))
+            for index, item in enumerate(shown)
+        ]
+        messages = self._templates[view.name].messages(question, marked, history)
+        text = self._text(self._tokenizer, messages, view.prompt.answer_prefix)
+        return tuple(
+            Evidence(start, stop, passage=int(shown[index].id), score=shown[index].score)
+            for start, stop, index in marks.spans(text, prompt.text, self._offsets(prompt.text))
+        )
 
     def follow(self, view: ViewPlan, target: Prompt, turns: Sequence[Turn] = ()) -> Prompt:
         """What a drafter's own view shows where a request brings the target's prompt, or a chat, as it is."""
@@ -153,13 +157,16 @@ class PromptRenderer:
         return self._chat(self._tokenizer, messages, answer_prefix)
 
     def _chat(self, tokenizer: Tokenizer, messages: Sequence[Mapping[str, str]], answer_prefix: str) -> Prompt:
+        text = self._text(tokenizer, messages, answer_prefix)
+        return Prompt(text, tokenizer.encode(text, special=True))
+
+    def _text(self, tokenizer: Tokenizer, messages: Sequence[Mapping[str, str]], answer_prefix: str) -> str:
         if tokenizer.has_chat_template or tokenizer is self._tokenizer:
             text = tokenizer.render_chat([dict(message) for message in messages], add_generation_prompt=True)
         else:  # a draft model needs no template: it reads what it can
             text = tokenizer.named_tokens.get("bos_token", "")
             text += "".join(f"{message['content']}\n\n" for message in messages)
-        text += answer_prefix
-        return Prompt(text, tokenizer.encode(text, special=True))
+        return text + answer_prefix
 
     def turns(self, turns: Sequence[Turn]) -> Prompt:
         """The prompt of a chat as it is, its contents neutralised."""
