@@ -33,6 +33,7 @@ class Predicted:
         logits: Raw logits of each view ``[N, V]``.
         hidden: Last hidden states of each view ``[N, H]``, where asked for.
         states: Residual stream of the target after the blocks that rules read ``[N, H]``.
+        view_states: The same of other views, by view.
         attention: Attention weights ``[N, K, S]`` of the heads that rules read, over the target's prompt.
     """
 
@@ -42,6 +43,7 @@ class Predicted:
     hidden: Mapping[str, torch.Tensor]
     states: Mapping[int, torch.Tensor] = field(default_factory=dict)
     attention: torch.Tensor | None = None
+    view_states: Mapping[str, Mapping[int, torch.Tensor]] = field(default_factory=dict)
 
     @property
     def tree(self) -> Tree:
@@ -164,6 +166,7 @@ def apply_rules(group: Sequence[Predicted], views: Mapping[str, torch.Tensor], e
         path=owners.path,
         lengths=owners.lengths(),
         early=_early(group, rules, composed.shape[-1]),
+        view_early=_view_early(group, rules, composed.shape[-1]),
     )
     sizes = [item.tree.size for item in group]
     remembered: dict[int, torch.Tensor] = {}
@@ -218,6 +221,19 @@ def _early(group: Sequence[Predicted], rules: Sequence[Rule], vocab_size: int) -
         for layer in sorted(layers)
         if backend is not None
     }
+
+
+def _view_early(
+    group: Sequence[Predicted], rules: Sequence[Rule], vocab_size: int
+) -> dict[str, dict[int, EarlyStates]]:
+    """Other views after the blocks that the rules read."""
+    found: dict[str, dict[int, EarlyStates]] = {}
+    for view, layer in {
+        (view, layer) for rule in rules for view, blocks in rule.view_layers.items() for layer in blocks
+    }:
+        states = torch.cat([item.view_states[view][layer] for item in group])
+        found.setdefault(view, {})[layer] = EarlyStates(group[0].active.rows[view].backend, states, vocab_size)
+    return found
 
 
 def _attention(group: Sequence[Predicted], rule: Rule) -> list[torch.Tensor]:

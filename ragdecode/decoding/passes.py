@@ -25,6 +25,7 @@ class _Found:
     hidden: dict[str, torch.Tensor] = field(default_factory=dict)
     states: dict[int, torch.Tensor] = field(default_factory=dict)
     attention: torch.Tensor | None = None
+    view_states: dict[str, dict[int, torch.Tensor]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def run(
         output = backend.forward(
             [share.segment for share in shares],
             hidden=any(share.active.wants_hidden or share.active.ruling.reads_hidden for share in shares),
-            states=sorted({layer for share in shares if share.row.view == TARGET for layer in _layers(share)}),
+            states=sorted({layer for share in shares for layer in _layers(share)}),
         )
         start = 0
         for index, share in enumerate(shares):
@@ -87,7 +88,11 @@ def _shares(item: Work, model: str, tree: Guarded | None) -> list[_Share]:
 
 
 def _layers(share: _Share) -> Sequence[int]:
-    return share.active.ruling.layers
+    """Blocks whose states are read in a share's row."""
+    active, view = share.active, share.row.view
+    if view == TARGET:
+        return active.ruling.layers
+    return sorted({layer for rule in active.rules for layer in rule.view_layers.get(view, ())})
 
 
 def _take(
@@ -105,8 +110,11 @@ def _take(
     found.logits[row.view] = output.logits[nodes, :vocab_size]
     if output.hidden is not None and active.wants_hidden:
         found.hidden[row.view] = output.hidden[nodes]
-    if row.view == TARGET:
-        found.states = {layer: output.states[layer][nodes] for layer in _layers(share)}
+    states = {layer: output.states[layer][nodes] for layer in _layers(share)}
+    if row.view != TARGET:
+        found.view_states[row.view] = states
+    else:
+        found.states = states
         if attention is not None:
             found.attention = attention[share.read :, :, : len(row.prompt)]
 
@@ -130,4 +138,4 @@ def _predicted(active: Active, guarded: Guarded, found: _Found, vocab_size: int)
     logits = {row.view: found.logits[row.view] for row in active.verified}
     for view, layer in active.ruling.exits.items():
         logits[view] = active.rows[TARGET].backend.project(found.states[layer])[:, :vocab_size]
-    return Predicted(active, guarded, logits, found.hidden, found.states, found.attention)
+    return Predicted(active, guarded, logits, found.hidden, found.states, found.attention, found.view_states)

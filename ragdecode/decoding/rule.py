@@ -61,7 +61,7 @@ class Past(Protocol):
 
 
 class EarlyLayer(Protocol):
-    """The target after one of its early blocks, at N nodes.
+    """The target, or another view, after one of its early blocks, at N nodes.
 
     Attributes:
         states: Residual stream ``[N, H]``, before the final norm.
@@ -92,6 +92,7 @@ class Nodes:
             computed when called, in time proportional to the list.
         lengths: How many tokens these are ``[N]``.
         early: The target after the blocks that rules named in `Rule.layers`, by block.
+        view_early: Other views after the blocks that rules named in `Rule.view_layers`, by view and block.
         attention: Per node, attention weights ``[K, S]`` of the heads in `Rule.attends`, over the S tokens of the
             target's prompt; the softmax ran over all that the node sees.
         past: ``past(n)`` is what the rule had remembered of the accepted tokens' nodes and of node n's ancestors,
@@ -106,6 +107,7 @@ class Nodes:
     path: Path = lambda _node, _last=None: []
     lengths: Sequence[int] = ()
     early: Mapping[int, EarlyLayer] = field(default_factory=dict)
+    view_early: Mapping[str, Mapping[int, EarlyLayer]] = field(default_factory=dict)
     attention: Sequence[torch.Tensor] = ()
     past: Past = _no_past
     candidates: torch.Tensor | None = None
@@ -130,6 +132,7 @@ class Rule(ABC):
         declares: Views that it brings itself, so that YAML need not declare them.
         optional: Those of its views that a request may lack; `Nodes.log_probs` then lacks them too.
         layers: Blocks of the target whose predictions it reads, counted from 0; known once it met the model.
+        view_layers: Blocks of other views' models that it reads, by view; known once it met them.
         attends: Pairs of layer and query head of the target whose attention it reads; known once it met the model.
         reads_hidden: Whether `read` gets hidden states.
         remembers: Whether it keeps something of every accepted node; see `remember`.
@@ -156,6 +159,7 @@ class Rule(ABC):
     declares: Mapping[str, ViewSpec] = {}
     optional: Collection[str] = frozenset()
     layers: tuple[int, ...] = ()
+    view_layers: Mapping[str, tuple[int, ...]] = {}
     attends: tuple[tuple[int, int], ...] = ()
     notes: Sequence[str] = ()
 

@@ -13,14 +13,17 @@ from ragdecode.decoding.backends.llama import LlamaBackend
 from ragdecode.decoding.backends.transformers import TransformersBackend
 from ragdecode.decoding.engine import Engine
 from ragdecode.decoding.events import DoneEvent
+from ragdecode.decoding.intervention import EarlyExit
 from ragdecode.decoding.layering import region
 from ragdecode.decoding.monitor import Rewind
 from ragdecode.decoding.noise import gumbel
-from ragdecode.decoding.request import Sampling
+from ragdecode.decoding.request import Request, Sampling, View
 from ragdecode.decoding.rule import Nodes
 from ragdecode.decoding.rules.cad import Cad, CadSettings
 from ragdecode.decoding.rules.dola import Dola, DolaSettings
 from ragdecode.decoding.rules.dynamic_focus import DynamicFocus, DynamicFocusSettings
+from ragdecode.decoding.rules.induced import Induced, InducedSettings
+from ragdecode.decoding.rules.lol import Lol, LolSettings
 from ragdecode.decoding.rules.plausible import Plausible, PlausibleSettings
 from ragdecode.errors import InputError, SpecError
 from ragdecode.spec.load import load_document
@@ -29,6 +32,7 @@ from tests.decoding.test_commit import Scripted
 from tests.decoding.tiny_models import tiny
 from tests.reference import dola as dola_reference
 from tests.reference import dynamic_focus as focus_reference
+from tests.reference import lol as reference_lol
 from tests.reference import naive
 from tests.reference.early import PlainExit
 from tests.reference.llama import PlainLlama
@@ -259,7 +263,91 @@ def test_a_monitor_may_not_set_a_second_temperature():
         decode(Engine({"main": own()}), item)
 
 
-# ---- both
+# ---- lol
+
+DEEPER = tiny("llama", num_hidden_layers=9, seed=4)
+WEAK, TRUTH = prompt(5, 33), prompt(6, 14)
+
+
+def lol(**settings) -> Lol:
+    return Lol(LolSettings(**{"view": "weak", **settings}))
+
+
+def lol_views(weak="main") -> dict[str, View]:
+    return {
+        "with_context": View(VIEWS["with_context"]),
+        "weak": View(WEAK, model=weak),
+        "truth": View(TRUTH),
+        "without_context": View(VIEWS["without_context"]),
+    }
+
+
+def lol_plain(layer=2, weak_layer=2, weak=MODEL) -> dict:
+    target = VIEWS["with_context"]
+    return {
+        "with_context": (PlainLlama(MODEL), target), "low": (PlainExit(MODEL, layer), target),
+        "weak": (PlainLlama(weak), WEAK), "weak_low": (PlainExit(weak, weak_layer), WEAK),
+        "truth": (PlainLlama(MODEL), TRUTH),
+    }  # fmt: skip
+
+
+def both_models() -> Engine:
+    deeper = LlamaBackend(DEEPER.config.to_dict(), DEEPER.state_dict(), dtype=torch.float64)
+    return Engine({"main": own(), "second": deeper}, prefill_tokens=16)
+
+
+@pytest.mark.parametrize(
+    ("settings", "weak", "layers"),
+    [({}, "main", (2, 2)), ({"layer": 4, "beta": 1.5, "low": 2.0, "ratio": 0.02}, "main", (4, 4)),
+     ({}, "second", (2, 3)), ({"layer": 0, "refocus": "truth", "truth": 0.7}, "second", (0, 0))],
+)  # fmt: skip
+def test_lol_equals_the_naive_reference_with_trees_too(settings, weak, layers):
+    filled = LolSettings(view="weak", **settings)
+    compose = reference_lol.lol(filled.beta, filled.low, filled.ratio, filled.truth if filled.refocus else 0.0)
+    plain_views = lol_plain(*layers, DEEPER if weak == "second" else MODEL)
+    for temperature in (0.0, 0.7):
+        sampling = Sampling(temperature=temperature, seed=5)
+        tokens, log_probs = naive.greedy(
+            plain_views, compose, (), 8, temperature=temperature, noise=noise_of(5) if temperature else None
+        )
+        for drafters in ([], [TreeDrafter(tokens, 2)]):
+            item = Request("a", lol_views(weak), rules=[Lol(filled)], sampling=sampling, drafters=drafters,
+                           max_new_tokens=8)  # fmt: skip
+            same(decode(both_models(), item)["a"], tokens, log_probs)
+
+
+def test_without_a_lower_layer_lol_is_induced():
+    views = {name: lol_views()[name] for name in ("with_context", "weak")}
+    rules = [lol(low=0, beta=1.2)], [Induced(InducedSettings(view="weak", beta=1.2))]
+    first, second = (decode(both_models(), Request("a", views, rules=chain, max_new_tokens=10))["a"] for chain in rules)
+    assert first.tokens == second.tokens
+
+
+def test_lol_beside_others_is_what_it_is_alone():
+    rules = [[lol()], [], [dola()], [lol(refocus="truth")], [Cad(CadSettings()), lol(layer=1)]]
+    models = ["main", "main", "main", "second", "second"]
+    requests = [
+        Request(f"r{index}", lol_views(weak), rules=chained, max_new_tokens=4 + index,
+                drafters=[TreeDrafter([4] * 9, index)] if index % 2 else [])
+        for index, (chained, weak) in enumerate(zip(rules, models, strict=True))
+    ]  # fmt: skip
+    alone = {item.id: decode(both_models(), item)[item.id] for item in requests}
+    together = decode(both_models(), *requests)
+    for name, expected in alone.items():
+        assert together[name].tokens == expected.tokens
+        wanted = [record.logprob for record in expected.records]
+        assert [record.logprob for record in together[name].records] == pytest.approx(wanted, abs=1e-9)
+
+
+def test_a_weak_view_that_exits_early_and_layers_that_are_not_there_are_refused():
+    views = {**lol_views(), "weak": View(VIEWS["with_context"], intervention=EarlyExit(1))}
+    with pytest.raises(InputError, match="which is an early exit"):
+        both_models().submit(Request("a", views, rules=[lol()]))
+    with pytest.raises(InputError, match="'lol' reads block 5"):
+        both_models().submit(Request("a", lol_views(), rules=[lol(layer=5)]))
+
+
+# ---- all
 
 
 def test_neighbours_and_arrival_change_nothing():
@@ -304,7 +392,8 @@ def test_layers_that_the_model_lacks_are_refused(make):
     ("make", "settings"),
     [(dola, {"layers": ()}), (dola, {"layers": "middle"}), (dola, {"layers": (-1,)}), (dola, {"ratio": 0}),
      (dola, {"ratio": 1.5}), (focus, {"temperature": 0}), (focus, {"sigma": 0}), (focus, {"sigma": -1}),
-     (focus, {"form": "square"}), (focus, {"layers": (-1,)})],
+     (lol, {"beta": 0}), (lol, {"low": -1}), (lol, {"refocus": "with_context"}), (lol, {"layer": -1}),
+     (lol, {"view": "with_context"}), (focus, {"form": "square"}), (focus, {"layers": (-1,)})],
 )  # fmt: skip
 def test_settings_out_of_range_are_refused(make, settings):
     with pytest.raises(ValidationError):
@@ -327,7 +416,7 @@ def test_mistakes_in_yaml_are_told_with_their_line(tmp_path, lines, line, messag
         load_document("decoding", file)
 
 
-@pytest.mark.parametrize("name", ["dola", "dynamic_focus"])
+@pytest.mark.parametrize("name", ["dola", "dynamic_focus", "lol"])
 def test_the_recipes_load(name):
     spec = load_document("decoding", name).spec
     assert [part.name for part in spec.rule] == [name]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ragdecode.decoding.request import Request
 
 #: What a rule may ask for that a look does not bring.
-_BEYOND = ("hidden", "expand", "verification", "layers", "attends", "remembers", "switches")
+_BEYOND = ("hidden", "expand", "verification", "layers", "view_layers", "attends", "remembers", "switches")
 
 
 def composed_by_looks(rules: Sequence[Rule], alike: Callable[[str], bool]) -> bool:
