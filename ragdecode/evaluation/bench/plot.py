@@ -110,6 +110,6 @@ def _sources(axes: Any, name: str, rows: Mapping[str, Mapping[str, Any]]) -> Non
         share = "" if row["share"] is None else f" ({row['share']:.0%})"
         told = f" {row['accepted']} of {row['proposed']}{share}"
         axes.annotate(told, (row["proposed"], place), va="center", fontsize=7)
-    axes.margins(x=0.12)
+    axes.set_xlim(0, 1.35 * max(1, *(row["proposed"] for row in rows.values())))  # the longest bar's label fits too
     axes.tick_params(labelsize=7)
     axes.set_title(f"draft tokens of {name}, by source: accepted of proposed", fontsize=9)
