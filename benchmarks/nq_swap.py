@@ -12,40 +12,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import random
-import re
-import string
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ragdecode import Pipeline
 from ragdecode.evaluation.bench.contender import Run
 from ragdecode.evaluation.bench.own import OwnContender
+from ragdecode.evaluation.bootstrap import interval
+from ragdecode.evaluation.metrics.answers import contains_answer
 from ragdecode.pipeline.request_lines import read_requests
-
-RESAMPLES = 2000
-
-
-def normalise(text: str) -> str:
-    """Lower case, without punctuation and articles, single spaces; blanks at both ends mark word borders."""
-    text = "".join(" " if char in string.punctuation else char for char in text.lower())
-    words = re.sub(r"\b(a|an|the)\b", " ", text).split()
-    return f" {' '.join(words)} "
-
-
-def contains(answer: str, wanted: Sequence[str]) -> bool:
-    """Whether one of the wanted strings is in the answer, as whole words."""
-    return any(normalise(item).strip() and normalise(item) in normalise(answer) for item in wanted)
-
-
-def interval(values: Sequence[float]) -> dict[str, float]:
-    """Mean with a bootstrap interval over examples."""
-    chance = random.Random(0)  # noqa: S311
-    means = sorted(sum(chance.choices(values, k=len(values))) / len(values) for _ in range(RESAMPLES))
-    low, high = means[int(0.025 * RESAMPLES)], means[int(0.975 * RESAMPLES) - 1]
-    return {"mean": sum(values) / len(values), "low": low, "high": high}
 
 
 def cost(runs: Sequence[Run]) -> dict[str, float]:
@@ -93,14 +71,14 @@ def main() -> None:
     for alpha, pipeline in pipelines.items():
         texts = [pipeline.tokenizer.decode(run.tokens) for run in runs[alpha, True]]
         pairs = [answers[request.id] for request in requests]
-        follows[alpha] = [float(contains(text, pair[0])) for text, pair in zip(texts, pairs, strict=True)]
-        believes = [float(contains(text, pair[1])) for text, pair in zip(texts, pairs, strict=True)]
+        follows[alpha] = [contains_answer(text, pair[0]) for text, pair in zip(texts, pairs, strict=True)]
+        believes = [contains_answer(text, pair[1]) for text, pair in zip(texts, pairs, strict=True)]
         same = [
             mine.tokens == theirs.tokens for mine, theirs in zip(runs[alpha, True], runs[alpha, False], strict=True)
         ]
         found["settings"][f"alpha {alpha:g}" if alpha else "plain"] = {
-            "follows_passage": interval(follows[alpha]),
-            "follows_belief": interval(believes),
+            "follows_passage": asdict(interval(follows[alpha])),
+            "follows_belief": asdict(interval(believes)),
             "drafted": cost(runs[alpha, True]),
             "undrafted": cost(runs[alpha, False]),
             "drafted_equals_undrafted": sum(same),
@@ -111,7 +89,7 @@ def main() -> None:
         ]
     if 0.0 in follows:
         found["more_than_plain"] = {
-            f"alpha {alpha:g}": interval([one - other for one, other in zip(values, follows[0.0], strict=True)])
+            f"alpha {alpha:g}": asdict(interval([one - other for one, other in zip(values, follows[0.0], strict=True)]))
             for alpha, values in follows.items()
             if alpha
         }

@@ -14,7 +14,7 @@ import torch
 from ragdecode.decoding.backend import Backend
 from ragdecode.decoding.drafter import Draft, Drafter, DraftSession, Verified
 from ragdecode.decoding.engine import Engine
-from ragdecode.decoding.request import Request, Sampling
+from ragdecode.decoding.request import Request
 from ragdecode.errors import InputError
 from ragdecode.spec.settings import NoSettings
 
@@ -53,8 +53,8 @@ class ComposedScorer:
     def __call__(self, asked: Sequence[Asked]) -> list[list[list[float]]]:
         """Composed log-probability of each token of each answer: after the rules, before constraints and sampling.
 
-        Prompts, views and rules of a request count; drafters, constraints, monitors, sampling and ends do not. An
-        answer goes on after an end token.
+        Prompts, views and rules of a request count, and its sampling as far as rules look at it; drafters, constraints,
+        monitors and ends do not. An answer goes on after an end token.
 
         Args:
             asked: Requests and the token ids of answers to them; answers may share beginnings.
@@ -82,11 +82,10 @@ class ComposedScorer:
                         drafters=[drafter],
                         constraints=(),
                         monitors=(),
-                        sampling=Sampling(),
                         end_tokens=frozenset(),
                         stop_strings=(),
-                        max_new_tokens=longest,
-                        max_draft_nodes=1 + len(drafter.draft.tokens),
+                        max_new_tokens=max(longest, 2),  # drafters are not asked for the last token
+                        max_draft_nodes=max(1 + len(drafter.draft.tokens), 2),
                         verification="noise",
                         alternatives=0,
                         retrieve=None,
