@@ -412,7 +412,7 @@ def test_too_few_entries_are_compared_with_all_and_the_reason_is_told(tmp_path):
     assert faiss_index.plan(MemorySettings(), 100_001, 576).facts == {
         "kind": "ivfpq",
         "lists": 1265,
-        "probes": 32,
+        "probes": 79,
         "code_bytes": 64,
         "refine": 4,
     }

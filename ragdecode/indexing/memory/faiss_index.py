@@ -82,7 +82,7 @@ def plan(settings: MemorySettings, entries: int, width: int) -> Plan:
     asked = settings.lists or min(4096, max(1, round(4 * entries**0.5)))
     lists = min(asked, entries // _LEAST)
     reason = f"{lists} lists: {asked} need at least {_LEAST * asked} entries" if lists < asked else ""
-    probes = min(lists, settings.probes or 32)
+    probes = min(lists, settings.probes or max(32, lists // 16))
     sizes = {"lists": lists, "probes": probes, "code_bytes": code, "refine": settings.refine or 4}
     return Plan("ivfpq", sizes, reason if settings.lists else "")
 

@@ -56,7 +56,7 @@ class MemorySettings(Settings):
     """Lists that the keys are sorted into; ``ivfpq``. Four times the root of their number, but at most 4096, if left
     out."""
     probes: int | None = Field(default=None, ge=1, le=1 << 20)
-    """Lists that a query looks into; ``ivfpq``. 32 if left out."""
+    """Lists that a query looks into; ``ivfpq``. A sixteenth of all, but at least 32, if left out."""
     code_bytes: int | None = Field(default=None, ge=1, le=1024)
     """Bytes of a key's code, a divisor of its width; ``ivfpq``. The largest up to 64 if left out."""
     refine: int | None = Field(default=None, ge=1, le=1000)
