@@ -15,6 +15,7 @@ from ragdecode.decoding.drafters.view import ViewDrafter, ViewDrafterSettings
 from ragdecode.decoding.engine import Engine
 from ragdecode.decoding.events import DoneEvent
 from ragdecode.decoding.intervention import EarlyExit
+from ragdecode.decoding.monitor import Retrieve, Rewind
 from ragdecode.decoding.noise import gumbel
 from ragdecode.decoding.request import Request, Sampling, View
 from ragdecode.decoding.rules.cad import Cad, CadSettings
@@ -22,6 +23,7 @@ from ragdecode.decoding.rules.contrast import Contrast, ContrastSettings
 from ragdecode.errors import InputError
 from tests.decoding.engines import VOCAB, TreeDrafter, decode, prompt
 from tests.decoding.stock import EXACT, TOLERANCE, assert_close, chain, stock_logits
+from tests.decoding.test_commit import Scripted
 from tests.decoding.tiny_models import tiny
 from tests.reference import naive
 from tests.reference.early import PlainExit, cut
@@ -332,3 +334,47 @@ def test_drafting_from_an_exit_takes_a_backend_that_leaves_blocks_out():
     engine = Engine({"main": TransformersBackend(tiny("llama"))})
     with pytest.raises(InputError, match="cannot leave out the blocks behind it"):
         engine.submit(ask(layer=0, rules=[], drafters=[looker()]))
+
+
+# ---- with monitors
+
+
+def test_after_a_retrieval_the_exit_reads_the_new_prompt():
+    first, _ = naive.greedy(plain(), obrien, (), 18)
+    new = prompt(44, 23)
+    tail, _ = naive.greedy(plain(ids=[*new, *first[:5]]), obrien, (), 13)
+    item = ask(
+        monitors=[Scripted(lambda _, token: Retrieve("more") if token.position == 4 else None)],
+        retrieve=lambda _: {"with_context": View(new), "early": View(new, intervention=EarlyExit(1))},
+        drafters=[TreeDrafter(first, 1), looker()],
+    )
+    assert decode(Engine({"main": own(MODEL)}), item)["a"].tokens == first[:5] + tail
+    assert tail != naive.greedy(plain(ids=[*LONG, *first[:5]]), obrien, (), 13)[0]
+
+
+def test_after_a_rewind_the_exit_goes_on_from_there():
+    first, _ = naive.greedy(plain(), obrien, (), 18)
+
+    def act(session, token):
+        return Rewind(3, bans=[first[3]]) if token.position == 6 and not session.rewinds else None
+
+    def banned(tokens):
+        allowed = torch.ones(VOCAB, dtype=torch.bool)
+        allowed[first[3]] = len(tokens) != 3
+        return allowed
+
+    expected, log_probs = naive.greedy(plain(), obrien, (), 18, allowed=banned)
+    item = ask(monitors=[Scripted(act)], drafters=[TreeDrafter(first, 1), looker()])
+    same(decode(Engine({"main": own(MODEL)}), item)["a"], expected, log_probs)
+
+
+def test_a_monitor_may_read_an_exit():
+    class Reading(Scripted):
+        views = ("early",)
+
+    seen = []
+    item = ask(rules=[], monitors=[Reading(lambda _, token: seen.append(token.views))], max_new_tokens=6)
+    result = decode(Engine({"main": own(MODEL)}), item)["a"]
+    raw = naive.next_log_probs(plain()["early"][0], LONG)
+    assert seen[0]["early"] == pytest.approx(float(raw[result.tokens[0]]), abs=1e-9)
+    assert result.stats.forward_rows <= 7

@@ -232,7 +232,9 @@ class TransformersBackend:
         try:
             self._tail = Tail(self.model, lambda: self.forward([Segment(row, 0, [0], [0], None, [0])]))
             reason = exits_fail(self, row)
-        except (LookupError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+        except RunError:
+            raise
+        except Exception as error:  # whatever somebody's model raises is the reason to offer none
             reason = str(error).partition("\n")[0] or type(error).__name__
         finally:
             self.close_row(row)
