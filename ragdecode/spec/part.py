@@ -122,6 +122,7 @@ def _as_list(value: Any) -> Any:
 Rule = Annotated[Part, PartKind("rule")]
 Drafter = Annotated[Part, PartKind("drafter")]
 Constraint = Annotated[Part, PartKind("constraint")]
+Scorer = Annotated[Part, PartKind("scorer")]
 Monitor = Annotated[Part, PartKind("monitor")]
 Retriever = Annotated[Part, PartKind("retriever")]
 Fusion = Annotated[Part, PartKind("fusion")]

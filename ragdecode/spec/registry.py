@@ -24,6 +24,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "rule": ("ragdecode.rules", "ragdecode.decoding.rules"),
     "drafter": ("ragdecode.drafters", "ragdecode.decoding.drafters"),
     "constraint": ("ragdecode.constraints", "ragdecode.decoding.constraints"),
+    "scorer": ("ragdecode.scorers", "ragdecode.decoding.scorers"),
     "monitor": ("ragdecode.monitors", "ragdecode.decoding.monitors"),
     "retriever": ("ragdecode.retrievers", "ragdecode.retrieval.stages"),
     "fusion": ("ragdecode.fusions", "ragdecode.retrieval.fusions"),

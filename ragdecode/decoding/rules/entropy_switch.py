@@ -124,7 +124,7 @@ class EntropySwitch(Rule):
         """The view that predicts the next token; ``past [t, 2]``, of which the last ``recalls`` rows are enough."""
         settings = self.settings
         rows: list[list[float]] = past[-self.recalls :].tolist()
-        names = {"large": _LARGE, "small": settings.small}
+        names: dict[str, str] = {"large": _LARGE, "small": settings.small}
         if not rows:
             return names[settings.begin]
         small = rows[-1][1]

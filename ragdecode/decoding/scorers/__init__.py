@@ -1,0 +1,1 @@
+"""Scorers: how good the answer would be with each candidate token."""
