@@ -19,6 +19,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "list": ("ragdecode.cli.list", "List pipelines, models, parts, ..."),
     "index": ("ragdecode.cli.index", "Build, look into, search and verify indexes."),
     "models": ("ragdecode.cli.models", "List, fetch and remove model weights."),
+    "heads": ("ragdecode.cli.heads", "Find the attention heads of a model that copy."),
+    "detector": ("ragdecode.cli.detector", "Train a detector of used context on a model's attention."),
     "decode": ("ragdecode.cli.decode", "Decode a file of requests, without retrieval."),
     "verify": ("ragdecode.cli.verify", "Show that drafts change nothing but speed."),
     "bench": ("ragdecode.cli.bench", "Measure a pipeline against others."),

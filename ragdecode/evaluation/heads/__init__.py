@@ -1,0 +1,1 @@
+"""What single attention heads of a model do: which of them copy, and which tell that context is used."""
