@@ -38,4 +38,5 @@ class Shares:
         seen = attention[..., self._places.to(device)]
         sums = seen.new_zeros(*seen.shape[:-1], len(self.tokens)).index_add_(-1, self._token.to(device), seen)
         means = sums / self._counts.to(sums)
-        return means / means.sum(dim=-1, keepdim=True).clamp(min=_LEAST)
+        shares: torch.Tensor = means / means.sum(dim=-1, keepdim=True).clamp(min=_LEAST)
+        return shares

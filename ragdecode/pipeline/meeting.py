@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from ragdecode.decoding.head_check import check_heads
 from ragdecode.decoding.speculation.preconditions import check_intervention
 from ragdecode.errors import InputError, SpecError
 from ragdecode.pipeline.parts import DecodeParts
-from ragdecode.pipeline.views import ViewPlans
+from ragdecode.pipeline.views import ViewPlan, ViewPlans
 from ragdecode.spec.load import LoadedPipeline
 from ragdecode.spec.node import Path_
 
@@ -35,6 +36,7 @@ def meet(loaded: LoadedPipeline, plans: ViewPlans, parts: DecodeParts, backends:
             with _at(loaded, ("decode", "views", view.name, "intervention")):
                 drafts = nodes > 1 and any(view.name in part.views for part in parts.drafters)
                 check_intervention(view.name, view.intervention, backends[view.model], drafts=drafts)
+                _check_list(loaded, view, backends[view.model])
     models = {view.name: backends[view.model] for view in plans.views}
     for index, rule in enumerate(parts.rules):
         with _at(loaded, ("decode", "rule", index, rule.part_name)):
@@ -42,6 +44,16 @@ def meet(loaded: LoadedPipeline, plans: ViewPlans, parts: DecodeParts, backends:
     for index, drafter in enumerate(parts.drafters):
         with _at(loaded, ("decode", "draft", index, drafter.part_name)):
             drafter.meet(models)
+
+
+def _check_list(loaded: LoadedPipeline, view: ViewPlan, model: Backend) -> None:
+    """Refuse a list of heads of another model in a view that the document declares; parts look after their own."""
+    declared = loaded.spec.decode.views.get(view.name)
+    heads = declared.intervention.heads if declared is not None and declared.intervention is not None else None
+    if heads is not None:
+        check_heads(
+            f"the list of heads of the view {view.name!r}", heads.list.model, heads.list.heads[: heads.top], model
+        )
 
 
 @contextmanager

@@ -69,7 +69,8 @@ class Dagcd(Rule):
         last = company.rules[-1]
         if last is not self:
             raise InputError(
-                f"'dagcd' adds probabilities to what the rules make and is the last of them; '{last.part_name}' comes later",
+                f"'dagcd' adds probabilities to what the rules make and is the last of them; '{last.part_name}' comes "
+                "later",
                 hint="put 'dagcd' at the end of the chain",
             )
 
