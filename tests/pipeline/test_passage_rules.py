@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from ragdecode.errors import SpecError
+from ragdecode.errors import InputError, SpecError
 from ragdecode.pipeline.passage import Passage
+from ragdecode.pipeline.request import DecodeRequest
 from ragdecode.spec.explanation import explanation
 from ragdecode.spec.load import load_document, load_pipeline
 from ragdecode.spec.view_plan import planned_views, step_cost
@@ -66,6 +67,32 @@ def test_a_drafter_that_looks_at_what_rules_compose_goes_with_them(make):
         plain = make(decode).ask("How many arches?", passages=PASSAGES)
         drafted = make({**decode, "draft": "quantized"}).ask("How many arches?", passages=PASSAGES)
         assert drafted.token_ids == plain.token_ids
+
+
+def test_exact_prompts_may_bring_some_of_the_passages(make):
+    pipeline = make({"rule": "ensemble"})
+    prompts = {"with_context": "The bridge", "passage_1": "The tower", "passage_2": "The cheese"}
+    (two,) = pipeline.decode([DecodeRequest("a", prompts=prompts)])
+    assert two.notes == ("rule ensemble: the score of a passage is not known, so that all weigh alike",)
+    (one,) = pipeline.decode([DecodeRequest("a", prompts={**prompts, "passage_1": "The cheese"})])
+    assert one.text != two.text
+    del prompts["passage_1"]
+    with pytest.raises(InputError, match="the prompt of the view passage_1 is missing"):
+        list(pipeline.decode([DecodeRequest("a", prompts=prompts)]))
+
+
+@pytest.mark.parametrize("found", [0, 1, 3])
+def test_after_more_was_retrieved_the_passages_that_come_first_vote(make, found):
+    pipeline = make({"rule": {"ensemble": {"passages": 2}}, "monitor": "signals"})
+    more = [Passage(f"n{i}", "s", f"New text {i}.", 5.0 - i, i) for i in range(found)]
+    prepared = pipeline._preparer.question("Why?", PASSAGES[:2], retrieve=lambda query: more)
+    views = prepared.request.retrieve("Where?")
+    expected = [*more, *PASSAGES[:2]][:2]
+    for place, passage in enumerate(expected):
+        (evidence,) = views[f"passage_{place + 1}"].evidence
+        assert (evidence.passage, evidence.score) == (place, passage.score)
+        assert passage.text in prepared.prompts[f"passage_{place + 1}"].text
+    assert len(views["with_context"].evidence) == 2 + found
 
 
 BAD = [

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class AlignmentSettings(AgainstSettings):
     """Settings of alignment-enhanced decoding."""
 
-    usual: float = Field(default=100.0, gt=0.0)
+    usual: float = Field(default=300.0, gt=0.0)
     """Nucleus size that harmless requests reach with this model, in tokens; the guard closes beyond it."""
     mass: float = Field(default=0.9, gt=0.0, lt=1.0)
     """Probability that the nucleus holds."""
