@@ -35,6 +35,7 @@ class Predicted:
         states: Residual stream of the target after the blocks that rules read ``[N, H]``.
         view_states: The same of other views, by view.
         attention: Attention weights ``[N, K, S]`` of the heads that rules read, over the target's prompt.
+        taps: Vectors of the target's last block that rules read ``[N, W]``.
     """
 
     active: Active
@@ -44,6 +45,7 @@ class Predicted:
     states: Mapping[int, torch.Tensor] = field(default_factory=dict)
     attention: torch.Tensor | None = None
     view_states: Mapping[str, Mapping[int, torch.Tensor]] = field(default_factory=dict)
+    taps: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
     @property
     def tree(self) -> Tree:
@@ -167,6 +169,7 @@ def apply_rules(group: Sequence[Predicted], views: Mapping[str, torch.Tensor], e
         lengths=owners.lengths(),
         early=_early(group, rules, composed.shape[-1]),
         view_early=_view_early(group, rules, composed.shape[-1]),
+        taps={name: torch.cat([item.taps[name] for item in group]) for rule in rules for name in rule.taps},
     )
     sizes = [item.tree.size for item in group]
     remembered: dict[int, torch.Tensor] = {}

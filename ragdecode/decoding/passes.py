@@ -25,6 +25,7 @@ class _Found:
     hidden: dict[str, torch.Tensor] = field(default_factory=dict)
     states: dict[int, torch.Tensor] = field(default_factory=dict)
     attention: torch.Tensor | None = None
+    taps: dict[str, torch.Tensor] = field(default_factory=dict)
     view_states: dict[str, dict[int, torch.Tensor]] = field(default_factory=dict)
 
 
@@ -52,6 +53,7 @@ def run(
             [share.segment for share in shares],
             hidden=any(share.active.wants_hidden or share.active.ruling.reads_hidden for share in shares),
             states=sorted({layer for share in shares for layer in _layers(share)}),
+            taps=sorted({name for share in shares for name in _taps(share)}),
         )
         start = 0
         for index, share in enumerate(shares):
@@ -95,6 +97,11 @@ def _layers(share: _Share) -> Sequence[int]:
     return sorted({layer for rule in active.rules for layer in rule.view_layers.get(view, ())})
 
 
+def _taps(share: _Share) -> Sequence[str]:
+    """Vectors of the last block that are read in a share's row."""
+    return share.active.ruling.taps if share.row.view == TARGET or share.read else ()
+
+
 def _take(
     share: _Share, output: Output, span: slice, attention: torch.Tensor | None, found: _Found, vocab_size: int
 ) -> None:
@@ -115,6 +122,7 @@ def _take(
         found.view_states[row.view] = states
     else:
         found.states = states
+        found.taps = {name: output.taps[name][nodes] for name in _taps(share)}
         if attention is not None:
             found.attention = attention[share.read :, :, : len(row.prompt)]
 
@@ -126,11 +134,14 @@ def _read(share: _Share, output: Output, span: slice, vocab_size: int) -> None:
     logits = output.logits[span, :vocab_size]
     table = torch.log_softmax(logits if logits.dtype is torch.float64 else logits.float(), dim=-1)
     hidden = None if output.hidden is None else output.hidden[span]
+    taps = {name: output.taps[name][span] for name in _taps(share)}
     first = 0
     for index in range(1, len(places) + 1):
         if index == len(places) or places[index] != places[index - 1] + 1:
             own = slice(first, index)
-            share.active.ruling.read(row.view, places[first], table[own], None if hidden is None else hidden[own])
+            told = {name: value[own] for name, value in taps.items()}
+            states = None if hidden is None else hidden[own]
+            share.active.ruling.read(row.view, places[first], table[own], states, told)
             first = index
 
 
@@ -138,4 +149,6 @@ def _predicted(active: Active, guarded: Guarded, found: _Found, vocab_size: int)
     logits = {row.view: found.logits[row.view] for row in active.verified}
     for view, layer in active.ruling.exits.items():
         logits[view] = active.rows[TARGET].backend.project(found.states[layer])[:, :vocab_size]
-    return Predicted(active, guarded, logits, found.hidden, found.states, found.attention, found.view_states)
+    return Predicted(
+        active, guarded, logits, found.hidden, found.states, found.attention, found.view_states, found.taps
+    )

@@ -93,6 +93,7 @@ class Nodes:
         lengths: How many tokens these are ``[N]``.
         early: The target after the blocks that rules named in `Rule.layers`, by block.
         view_early: Other views after the blocks that rules named in `Rule.view_layers`, by view and block.
+        taps: Vectors of the target's last block ``[N, W]`` that rules named in `Rule.taps`, by name.
         attention: Per node, attention weights ``[K, S]`` of the heads in `Rule.attends`, over the S tokens of the
             target's prompt; the softmax ran over all that the node sees.
         past: ``past(n)`` is what the rule had remembered of the accepted tokens' nodes and of node n's ancestors,
@@ -108,6 +109,7 @@ class Nodes:
     lengths: Sequence[int] = ()
     early: Mapping[int, EarlyLayer] = field(default_factory=dict)
     view_early: Mapping[str, Mapping[int, EarlyLayer]] = field(default_factory=dict)
+    taps: Mapping[str, torch.Tensor] = field(default_factory=dict)
     attention: Sequence[torch.Tensor] = ()
     past: Past = _no_past
     candidates: torch.Tensor | None = None
@@ -133,6 +135,8 @@ class Rule(ABC):
         optional: Those of its views that a request may lack; `Nodes.log_probs` then lacks them too.
         layers: Blocks of the target whose predictions it reads, counted from 0; known once it met the model.
         view_layers: Blocks of other views' models that it reads, by view; known once it met them.
+        taps: Vectors of the last block that it reads (`Backend.taps`): the target's at each node, and those of the
+            prompt places that it reads; known once it met the model.
         attends: Pairs of layer and query head of the target whose attention it reads; known once it met the model.
         reads_hidden: Whether `read` gets hidden states.
         remembers: Whether it keeps something of every accepted node; see `remember`.
@@ -160,6 +164,7 @@ class Rule(ABC):
     optional: Collection[str] = frozenset()
     layers: tuple[int, ...] = ()
     view_layers: Mapping[str, tuple[int, ...]] = {}
+    taps: tuple[str, ...] = ()
     attends: tuple[tuple[int, int], ...] = ()
     notes: Sequence[str] = ()
 
@@ -224,6 +229,9 @@ class Rule(ABC):
 
         Called with every place of `reads` once, in order of place, before the first `compose`.
         """
+
+    def read_taps(self, view: str, place: int, taps: Mapping[str, torch.Tensor]) -> None:  # noqa: B027
+        """The `taps` of the same tokens ``[n, W]``, by name; called before `read`, where the rule has `taps`."""
 
     def remember(self, nodes: Nodes) -> torch.Tensor:
         """What is kept of each node if it is accepted ``[N, X]``; called before `compose`, where ``remembers``.

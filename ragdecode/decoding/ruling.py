@@ -26,6 +26,7 @@ class Ruling:
         views: The request's views as they are now: a monitor may have retrieved again.
         exits: Verified views that leave the target early, and after which block.
         layers: Blocks of the target whose states the rules or the early exits read.
+        taps: Vectors of the last block that the rules read.
         attends: Heads of the target whose attention the rules read.
         memories: Per rule, what it remembered at the node that predicted each accepted token.
         lead: The view that predicts the next token: the target, unless a rule switches.
@@ -54,6 +55,7 @@ class Ruling:
             if view is not None and isinstance(view.intervention, EarlyExit):
                 self.exits[name] = view.intervention.layer
         self.layers = tuple(sorted({*self.exits.values(), *(layer for rule in self.rules for layer in rule.layers)}))
+        self.taps = tuple(dict.fromkeys(name for rule in self.rules for name in rule.taps))
         self.attends = tuple(dict.fromkeys(head for rule in self.rules for head in rule.attends))
 
     def _places(self, reads: Mapping[str, Sequence[range]]) -> dict[str, list[range]]:
@@ -71,13 +73,22 @@ class Ruling:
         """Places of a view's prompt whose predictions the rules want."""
         return [span for _, reads in self._reads for span in reads.get(view, ())]
 
-    def read(self, view: str, place: int, log_probs: torch.Tensor, hidden: torch.Tensor | None) -> None:
+    def read(
+        self,
+        view: str,
+        place: int,
+        log_probs: torch.Tensor,
+        hidden: torch.Tensor | None,
+        taps: Mapping[str, torch.Tensor],
+    ) -> None:
         """Give the rules what they want of consecutive places from ``place`` on; ``log_probs [n, V]``."""
         for rule, reads in self._reads:
             for span in reads.get(view, ()):
                 first, stop = max(span.start, place), min(span.stop, place + len(log_probs))
                 if first < stop:
                     own = slice(first - place, stop - place)
+                    if rule.taps:
+                        rule.read_taps(view, first, {name: taps[name][own] for name in rule.taps})
                     rule.read(view, first, log_probs[own], None if hidden is None else hidden[own])
 
     def begin_rows(self, rows: Mapping[str, Row]) -> None:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 
 from ragdecode.decoding.backend import Segment
 from ragdecode.decoding.backends.llama import LlamaBackend
 from ragdecode.decoding.backends.transformers import TransformersBackend
-from tests.decoding.engines import prompt
+from ragdecode.decoding.engine import Engine
+from ragdecode.decoding.request import Request, View
+from ragdecode.decoding.rule import Rule
+from ragdecode.decoding.speculation.composing import composed_by_looks
+from ragdecode.spec.settings import NoSettings
+from tests.decoding.engines import TreeDrafter, decode, prompt
 from tests.decoding.stock import TOLERANCE, assert_close, chain
 from tests.decoding.tiny_models import FAMILIES, tiny
 
@@ -122,3 +129,74 @@ def test_nothing_is_told_that_was_not_asked_for():
     row = backend.open_row(30)
     assert backend.forward([chain(row, 0, prompt(7, 5))]).taps == {}
     assert set(backend.forward([chain(row, 0, prompt(7, 5))], taps=("final",)).taps) == {"final"}
+
+
+class TapReader(Rule):
+    """Notes the vectors that it is told, of nodes and of the prompt; composes nothing."""
+
+    part_name = "tap_reader"
+    taps = ("ffn_input", "final")
+    views = ()
+
+    def __init__(self, spans=()):
+        super().__init__(NoSettings())
+        self.spans = list(spans)
+        self.started: list[TapReader] = []
+
+    def start(self, request):
+        begun = copy.copy(self)
+        begun.nodes, begun.places = [], []
+        self.started.append(begun)
+        return begun
+
+    def reads(self, request):
+        return {"with_context": self.spans}
+
+    def read_taps(self, view, place, taps):
+        self.places += [(place + i, {name: taps[name][i] for name in taps}) for i in range(len(taps["final"]))]
+
+    def compose(self, nodes):
+        for node in range(len(nodes.composed)):
+            self.nodes.append((nodes.path(node), {name: value[node] for name, value in nodes.taps.items()}))
+        return nodes.composed
+
+
+@pytest.mark.parametrize("budget", [7, 512])
+@pytest.mark.parametrize("general", [False, True])
+def test_rules_are_told_of_nodes_and_of_prompts(budget, general):
+    model = tiny("llama")
+    made = TransformersBackend(model) if general else own(model)
+    tolerance = 1e-9 if general else OWN_TOLERANCE
+    engine = Engine({"main": made}, prefill_tokens=budget)
+    rules = [TapReader([range(3, 9), range(15, 30)]), TapReader()]
+    prompts = [prompt(11, 21), prompt(12, 33)]
+    requests = [
+        Request(
+            f"r{at}",
+            {"with_context": View(ids)},
+            rules=[rule],
+            drafters=[TreeDrafter(prompt(5, 9), at)],
+            max_new_tokens=9,
+        )
+        for at, (rule, ids) in enumerate(zip(rules, prompts, strict=True))
+    ]
+    decode(engine, *requests, Request("plain", {"with_context": View(prompt(13, 8))}, max_new_tokens=5))
+    for rule, ids in zip(rules, prompts, strict=True):
+        [begun] = rule.started
+        expected = [place for span in rule.spans for place in span if place < len(ids) - 1]
+        assert [place for place, _ in begun.places] == expected
+        told = stock_taps(model, "llama", ids)
+        for place, taps in begun.places:
+            assert set(taps) == {"ffn_input", "final"}
+            for name, value in taps.items():
+                assert_close(value, told[name][place], tolerance)
+        assert len({tuple(path) for path, _ in begun.nodes}) > 9  # drafted nodes too
+        for path, taps in begun.nodes:
+            assert set(taps) == {"ffn_input", "final"}
+            seen = stock_taps(model, "llama", [*ids, *path])
+            for name, value in taps.items():
+                assert_close(value, seen[name][-1], tolerance)
+
+
+def test_what_rules_are_told_does_not_come_with_a_look():
+    assert not composed_by_looks([TapReader()], lambda view: True)

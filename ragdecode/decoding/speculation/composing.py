@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from ragdecode.decoding.request import Request
 
 #: What a rule may ask for that a look does not bring.
-_BEYOND = ("hidden", "expand", "verification", "layers", "view_layers", "attends", "remembers", "switches")
+_BEYOND = ("hidden", "expand", "verification", "layers", "view_layers", "taps", "attends", "remembers", "switches")
 
 
 def composed_by_looks(rules: Sequence[Rule], alike: Callable[[str], bool]) -> bool:
     """Whether what rules compose can be drafted by looks, which bring the log-probabilities of views and no more.
 
     All views that the rules read must be run as the target is, by one pass over the same weights; and no rule may
-    ask for hidden states, candidate children, early layers, attention, or what was remembered of accepted tokens.
+    ask for hidden states, candidate children, early layers, taps, attention, or what was remembered of accepted tokens.
 
     Args:
         rules: The chain; without one there is nothing to compose.
