@@ -238,10 +238,10 @@ def known_questions(data: Path, tokenizer: Tokenizer, work: Path) -> list[Item]:
 
 
 def with_noise(data: Path, tokenizer: Tokenizer) -> list[Item]:
-    """Questions of three sets with passages that do not hold an answer.
+    """Questions of four sets with passages that do not hold an answer.
 
     Of TriviaQA the retrieved passages, of SQuAD those of the same article, of NQ what BM25 finds for the question among
-    the gold passages of the others.
+    the gold passages of a thousand others.
     """
     items = [replace(item, id=f"squad/{item.id}") for item in squad(False, DISTRACTORS)(data, tokenizer, Path())]
     for row in read(data / "triviaqa" / "data.jsonl"):
@@ -250,9 +250,11 @@ def with_noise(data: Path, tokenizer: Tokenizer) -> list[Item]:
     rows = read(data / "nq_gold" / "data.jsonl")
     texts = [row["contexts"][0]["text"] for row in rows]
     index = BM25Plus([_words(text) for text in texts], k1=1.5, b=0.75, delta=1.0)
-    for at, row in enumerate(rows):
+    own = {row["question"]: at for at, row in enumerate(rows)}
+    others = [row for row in read(data / "nq_open" / "data.jsonl") if row["question"] not in own]
+    for row in [*rows, *others]:
         scores = index.get_scores(_words(row["question"]))
-        best = [place for place in (-scores).argsort(kind="stable")[:20] if place != at]
+        best = [place for place in (-scores).argsort(kind="stable")[:20] if place != own.get(row["question"])]
         items += _noisy(f"nq/{row['id']}", row, [texts[place] for place in best], tokenizer)
     return ordered(items, "known")
 

@@ -58,7 +58,6 @@ def complete(rows: Sequence[Record]) -> dict[str, list[Record]]:
 def quality(task: Task, cells: Mapping[str, Sequence[Record]]) -> str:
     """Each metric with its interval, and the first one's difference to the row that it is compared with."""
     count = len(next(iter(cells.values())))
-    first = next(iter(task.metrics))
     titles = [f"{title}{'' if name in _PLAIN_NUMBERS else ', %'}" for name, title in task.metrics.items()]
     lines = []
     for name, own in cells.items():
@@ -69,9 +68,9 @@ def quality(task: Task, cells: Mapping[str, Sequence[Record]]) -> str:
         lines.append(line)
     head = ["rule", "n", *titles]
     head += [f"{task.metrics[metric]}, less plain" for metric in list(task.metrics)[:2]]
-    note = " The drawn rows are compared with `plain, T=1`." if any(ROWS[name].sampled for name in cells) else ""
+    note = " Drawn answers are compared with those of `plain, T=1`." if "plain, T=1" in cells else ""
     tokens = [row["prompt_tokens"] for row in cells[next(iter(cells))]]
-    title = f"**{task.title}** ({count} examples, median prompt {median(tokens):.0f} tokens; first figure: {first})."
+    title = f"**{task.title}** ({count} examples, median prompt {median(tokens):.0f} tokens)."
     return f"{title}{note}\n\n{table(head, lines)}"
 
 

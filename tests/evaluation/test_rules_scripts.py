@@ -238,3 +238,28 @@ def test_timing_runs_every_row_in_turns(bench, script, tmp_path, monkeypatch) ->
         ("i0", "plain"), ("i0", "cad 1"), ("i1", "plain"), ("i1", "cad 1")
     ]  # fmt: skip
     assert {row["row"]: row["rows_a_pass"] for row in rows} == {"plain": 1.0, "cad 1": 2.0}
+
+
+def test_noise_never_holds_an_answer_and_no_passage_of_its_own(script, tmp_path) -> None:
+    sets = script("rules_sets")
+    write_squad(tmp_path / "squad_xquad_en")
+    subjects = ["bridges", "towers", "cheese", "rivers"]
+    gold = [
+        {"id": f"g{at}", "question": f"who likes {subject} best", "golden_answers": [f"Name{at}"],
+         "contexts": [{"text": f"{subject} are liked best by Name{at}"}]}
+        for at, subject in enumerate(subjects)
+    ]  # fmt: skip
+    closed = [{"id": "o0", "question": "who likes towers", "golden_answers": ["Name1"]}, {**gold[0], "id": "o1"}]
+    trivia = [{"id": "t0", "question": "what?", "golden_answers": ["yes"],
+               "contexts": [{"text": text} for text in ("yes it is", "no", "maybe", "never")]}]  # fmt: skip
+    for name, rows in (("nq_gold", gold), ("nq_open", closed), ("triviaqa", trivia)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = {item.id: item for item in sets.with_noise(tmp_path, Words())}
+    assert found["triviaqa/t0"].passages == ("no", "maybe")
+    assert "nq/o0" in found
+    assert "nq/o1" not in found  # the same question as nq/g0
+    assert len([name for name in found if name.startswith("squad/")]) == 5
+    for item in found.values():
+        assert len(item.passages) == sets.DISTRACTORS
+        assert not any(answer in text for text in item.passages for answer in item.right)
