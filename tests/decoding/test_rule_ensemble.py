@@ -22,6 +22,7 @@ from tests.reference import naive
 from tests.reference.acd import acd
 from tests.reference.ensemble import by_rank, by_score, ensemble
 from tests.reference.llama import PlainLlama
+from tests.reference.plausible import masked
 
 PROMPTS = {
     "with_context": prompt(1, 33),
@@ -79,6 +80,10 @@ CASES = [
     ({"passages": 1}, ensemble([1.0])),
     ({"passages": 2}, ensemble(relative(count=2))),
     ({"of": {"cad": {"alpha": 0.7}}}, ensemble(relative(), inner=naive.cad(0.7))),
+    (
+        {"of": [{"cad": {"alpha": 3}}, {"plausible": {"ratio": 0.4}}]},
+        ensemble(relative(), inner=masked(naive.cad(3), ["with_context"], 0.4)),
+    ),
     ({"of": ["acd"], "whole": 0.3, "weights": "entropy"}, ensemble(1.0, 3, inner=acd(), whole=0.3)),
 ]
 IDS = [str(settings) for settings, _ in CASES]

@@ -67,7 +67,8 @@ def ensemble(
         if product:
             logs = [sum(w * math.log(p[v]) for w, p in zip(shares, voices, strict=True)) for v in range(len(voices[0]))]
         else:
-            logs = [math.log(sum(w * p[v] for w, p in zip(shares, voices, strict=True))) for v in range(len(voices[0]))]
+            sums = [sum(w * p[v] for w, p in zip(shares, voices, strict=True)) for v in range(len(voices[0]))]
+            logs = [math.log(total) if total > 0 else -math.inf for total in sums]
         return torch.tensor(logs, dtype=torch.float64)
 
     return compose

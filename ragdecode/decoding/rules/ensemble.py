@@ -128,12 +128,13 @@ class Ensemble(Rule):
         out = votes.isneginf().any(dim=0)
         return mean.masked_fill(out & ~out.all(dim=-1, keepdim=True), -math.inf)
 
-    def _ruled(self, nodes: Nodes, member: torch.Tensor) -> torch.Tensor:
-        """A member's log-probabilities ``[N, V]`` after the nested rules."""
-        own = {**nodes.log_probs, "with_context": member}  # to the nested rules the passage is the evidence
+    def _ruled(self, nodes: Nodes, view: torch.Tensor) -> torch.Tensor:
+        """A view's log-probabilities ``[N, V]`` after the nested rules, to which it is the target."""
+        voice = view
         for rule in self.rules:
-            member = rule.compose(replace(nodes, composed=member, log_probs=own)).log_softmax(dim=-1)
-        return member
+            own = {**nodes.log_probs, "with_context": view}
+            voice = rule.compose(replace(nodes, composed=voice, log_probs=own)).log_softmax(dim=-1)
+        return voice
 
     def _weigh(self, names: Sequence[str], votes: torch.Tensor) -> torch.Tensor:
         """Logarithms of the weights of M members ``[M, N, 1]``, of their votes ``[M, N, V]``; they sum to 1."""
