@@ -147,6 +147,8 @@ def _asked(rule: Rule) -> str | None:
         return "to decide that itself"
     if rule.views:
         return f"the view {rule.views[0]}"
+    if type(rule).reads is not Rule.reads:
+        return "what the prompt predicts"
     asks = {"hidden": "hidden states", "layers": "early layers", "attends": "attention", "expand": "another pass"}
-    asks |= {"reads_hidden": "hidden states", "remembers": "one model's history"}
+    asks |= {"taps": "states", "reads_hidden": "hidden states", "remembers": "one model's history"}
     return next((what for name, what in asks.items() if getattr(rule, name)), None)
