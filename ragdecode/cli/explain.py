@@ -66,6 +66,8 @@ def _comments(facts: dict[str, Any]) -> list[str]:
             f"  govern   {step['governor']}: trees of 1 to {step['nodes']} nodes, as they pay by step costs that are "
             "measured once on this machine"
         )
+    for name in step["switching"]:
+        lines.append(f"  switch   {name} runs one of its views a step; one that takes over reads what it missed first")
     if step["expanding"]:
         lines.append(
             f"  expand   a pass of these is for the candidates that {' and '.join(step['expanding'])} asks to see"

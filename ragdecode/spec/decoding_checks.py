@@ -10,7 +10,7 @@ from ragdecode.decoding.request import Sampling
 from ragdecode.errors import RagDecodeError
 from ragdecode.spec import catalogue
 from ragdecode.spec.checks import Checks
-from ragdecode.spec.decode import DecodeSpec
+from ragdecode.spec.decode import DecodeSpec, ViewSpec
 from ragdecode.spec.nearest import did_you_mean
 from ragdecode.spec.node import Path_
 from ragdecode.spec.part import Part
@@ -122,7 +122,15 @@ class DecodingChecks(Checks):
                 self.add((*at, part.name), message, hint)
             elif view is not None:
                 self._role(part, name, view.role, (*at, part.name))
+                self._switched(part, name, view, (*at, part.name))
         return set(asked)
+
+    def _switched(self, part: Part, name: str, view: ViewSpec, at: Path_) -> None:
+        """An early exit cannot run while the model that it leaves rests."""
+        exits = view.intervention is not None and view.intervention.exit is not None
+        if exits and getattr(self.built(part, at), "switches", False):
+            message = f"cannot switch to the early exit '{name}': it reads states of the model that would rest"
+            self.add(at, message, "give the view a model or passages of its own, or draft from it: draft: view")
 
     def _role(self, part: Part, name: str, role: str, at: Path_) -> None:
         if part.kind == "drafter" and role == "rule":

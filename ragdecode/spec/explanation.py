@@ -40,6 +40,7 @@ def explanation(loaded: LoadedPipeline) -> dict[str, Any]:
             "nodes": cost.nodes,
             "tokens": cost.tokens,
             "expanding": list(cost.expanding),
+            "switching": [part.name for part in spec.decode.rule if getattr(part.build(), "switches", False)],
             "draft_views": list(cost.draft_views),
             "governor": spec.decode.governor if cost.nodes > 1 else "off",
             "automatic": list(loaded.automatic),

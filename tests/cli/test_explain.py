@@ -38,8 +38,8 @@ def test_json_is_one_object_of_the_same_facts(run):
     facts = json.loads(run("plain", "--json").stdout)
     assert (facts["pipeline"], facts["headline"]) == ("plain", "decode[prompt_lookup]")
     assert facts["step"] == {
-        "passes": 1, "rows": 1, "nodes": 16, "tokens": 16, "expanding": [], "draft_views": [], "looks": 0,
-        "prefill_tokens": 512, "governor": "throughput", "automatic": [],
+        "passes": 1, "rows": 1, "nodes": 16, "tokens": 16, "expanding": [], "switching": [], "draft_views": [],
+        "looks": 0, "prefill_tokens": 512, "governor": "throughput", "automatic": [],
     }  # fmt: skip
     assert facts["spec"]["decode"]["sampling"]["temperature"] == 0
 
@@ -51,3 +51,12 @@ def test_a_secret_is_not_printed(run, tmp_path, monkeypatch):
     shown = run("p.yaml").stdout + run("p.yaml", "--json").stdout
     assert "s3cr3t-value" not in shown
     assert shown.count("${ENV:RAGDECODE_TEST_TOKEN}") == 2
+
+
+def test_a_rule_that_switches_has_one_row_of_its_views(run):
+    result = run("plain", "--set", "decode=entropy_switch")
+    assert "at most 1 forward pass of 1 row, 1 tree node each: 1 new token" in result.stdout
+    assert "#   switch   entropy_switch runs one of its views a step" in result.stdout
+    assert json.loads(run("plain", "--set", "decode=entropy_switch", "--json").stdout)["step"]["switching"] == [
+        "entropy_switch"
+    ]

@@ -405,3 +405,14 @@ def test_monitors_that_compare_views_are_refused():
 def test_settings_out_of_range_are_refused(settings, message):
     with pytest.raises(ValidationError, match=message):
         switch(**settings)
+
+
+def test_an_early_exit_is_refused_before_any_model_is_opened(tmp_path):
+    from ragdecode.errors import SpecError
+    from ragdecode.spec.load import load_pipeline
+
+    lines = ["model: smollm2-135m", "decode:", "  views: {small: {intervention: {exit: 3}}}"]
+    lines += ["  rule:", "    - entropy_switch:", "        small: small", ""]
+    (tmp_path / "p.yaml").write_text("\n".join(lines))
+    with pytest.raises(SpecError, match=r"p.yaml:6: .*cannot switch to the early exit 'small'"):
+        load_pipeline(str(tmp_path / "p.yaml"))
