@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ragdecode.decoding.request import Sampling
 from ragdecode.errors import RagDecodeError
 from ragdecode.spec import catalogue
 from ragdecode.spec.checks import Checks
-from ragdecode.spec.decode import DecodeSpec, ViewSpec
+from ragdecode.spec.decode import DecodeSpec, SamplingSpec, ViewSpec
 from ragdecode.spec.nearest import did_you_mean
 from ragdecode.spec.node import Path_
 from ragdecode.spec.part import Part
@@ -26,7 +25,7 @@ class _Stage:
     drafters: Sequence[Any]
     constraints: Sequence[Any]
     monitors: Sequence[Any]
-    sampling: Sampling
+    sampling: SamplingSpec
     max_draft_nodes: int
 
 
@@ -79,8 +78,7 @@ class DecodingChecks(Checks):
         if any(part is None for parts in built for part in parts):
             return  # its own problem comes first
         rules, drafters, constraints, monitors = built
-        sampling = Sampling(**decode.sampling.model_dump())
-        stage = _Stage(rules, drafters, constraints, monitors, sampling, decode.max_draft_nodes)
+        stage = _Stage(rules, drafters, constraints, monitors, decode.sampling, decode.max_draft_nodes)
         for position, (part, rule) in enumerate(zip(decode.rule, stage.rules, strict=True)):
             try:
                 getattr(rule, "check", lambda _: None)(stage)
