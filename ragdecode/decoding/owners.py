@@ -50,12 +50,10 @@ class Owners:
         def past(node: int, last: int | None = None, /) -> torch.Tensor:
             item, first, local = self._owner[node]
             own = [first + one for one in ancestry(item.tree, local)]
-            memory = item.active.ruling.memories[index]
-            if last is not None:
-                own = own[-last:]
-                memory = memory[max(len(memory) - (last - len(own)), 0) :]
+            own = own if last is None else own[-last:]
+            before = item.active.ruling.memories[index].last(None if last is None else last - len(own))
             table = remembered[own]
-            return torch.cat([torch.stack(memory), table]) if memory else table
+            return torch.cat([before, table]) if len(before) else table
 
         return past
 

@@ -142,7 +142,8 @@ class Rule(ABC):
         remembers: Whether it keeps something of every accepted node; see `remember`.
         switches: Whether one of its views runs at a time; see `running`. It is the first rule of its chain.
         notes: What a user should know of how it acts on a request; of a started rule.
-        recalls: How many of the last rows that it remembered `running` reads.
+        recalls: How many of the last rows that it remembered it reads, in `running` and by `Nodes.past`; older ones are
+            not kept for longer than a rewind could ask for them. None is all.
         leads: Whether it begins from the views themselves, whatever a rule before it made of them. It is the first rule
             of its chain.
         search: Whether it picks tokens by a score that is no distribution; there is nothing to sample from then.
@@ -157,7 +158,7 @@ class Rule(ABC):
     switches: ClassVar[bool] = False
     leads: ClassVar[bool] = False
     search: ClassVar[bool] = False
-    recalls: int = 1
+    recalls: int | None = None
     expand: int = 0
     verification: Literal["rejection"] | None = None
     declares: Mapping[str, ViewSpec] = {}

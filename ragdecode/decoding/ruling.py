@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ragdecode.decoding.intervention import EarlyExit
+from ragdecode.decoding.memory import Memory
 from ragdecode.decoding.request import TARGET, Request, View
 from ragdecode.decoding.rule import Rule
 
@@ -39,7 +40,8 @@ class Ruling:
         self.exits: dict[str, int] = {}
         self.lead = TARGET
         self._start()
-        self.memories: list[list[torch.Tensor]] = [[] for _ in self.rules]
+        # without a monitor nothing is ever rewound
+        self.memories = [Memory(None if request.monitors else rule.recalls) for rule in self.rules]
         if any(rule.switches for rule in self.rules):
             self._switch()
 
@@ -118,19 +120,18 @@ class Ruling:
     def accept(self, remembered: Mapping[int, torch.Tensor], path: Sequence[int], rows: Mapping[str, Row]) -> None:
         """Keep what was remembered at the nodes that predicted accepted tokens: tables ``[N, X]`` by rule."""
         for index, table in remembered.items():
-            self.memories[index] += [table[node] for node in path]
+            self.memories[index].add(table[list(path)])
         self._run(rows)
 
     def rewind(self, to: int, rows: Mapping[str, Row]) -> None:
         """Forget what came after the first ``to`` tokens."""
         for memory in self.memories:
-            del memory[to:]
+            memory.rewind(to)
         self._run(rows)
 
     def past(self, index: int) -> torch.Tensor:
         """What a rule that switches remembered of the accepted tokens, as far as it recalls ``[t, X]``."""
-        memory = self.memories[index][-self.rules[index].recalls :]
-        return torch.stack(memory) if memory else torch.empty(0, 0)
+        return self.memories[index].last(self.rules[index].recalls)
 
     def _switch(self) -> None:
         for index, rule in enumerate(self.rules):

@@ -50,9 +50,10 @@ class Alignment(Rule):
         import torch
 
         settings = self.settings
-        early = torch.tensor([length < settings.first for length in nodes.lengths], device=nodes.composed.device)
-        if not bool(early.any()):
+        guarded = [length < settings.first for length in nodes.lengths]
+        if not any(guarded):
             return nodes.composed
+        early = torch.tensor(guarded, device=nodes.composed.device)
         post = nodes.log_probs[settings.against]
         excess = nucleus_size(nodes.composed, settings.mass) - nucleus_size(post, settings.mass)
         moved = (excess - settings.margin * settings.usual).to(nodes.composed.dtype).sigmoid()  # [N, 1]

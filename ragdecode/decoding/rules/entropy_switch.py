@@ -123,7 +123,7 @@ class EntropySwitch(Rule):
     def running(self, past: torch.Tensor) -> str:
         """The view that predicts the next token; ``past [t, 2]``, of which the last ``recalls`` rows are enough."""
         settings = self.settings
-        rows: list[list[float]] = past[-self.recalls :].tolist()
+        rows: list[list[float]] = past[-max(settings.window, settings.stay) :].tolist()
         names: dict[str, str] = {"large": _LARGE, "small": settings.small}
         if not rows:
             return names[settings.begin]

@@ -62,6 +62,7 @@ class Lookback(Rule):
     def __init__(self, settings: LookbackSettings) -> None:
         super().__init__(settings)
         self.expand = settings.top_k
+        self.recalls = settings.window + 1
         self._backend: Backend | None = None
         self._tables: list[torch.Tensor] = []
 
@@ -126,7 +127,7 @@ class Lookback(Rule):
             best = scores.argmax(dim=-1, keepdim=True)
             scores = torch.full_like(scores, -math.inf).scatter(-1, best, 0.0)
         prompt = self._prompt(nodes)
-        alarmed = [node for node in range(len(scores)) if self._repeats(nodes, node, prompt)]
+        alarmed = self._alarmed(nodes, prompt)
         if not alarmed:
             return scores
         candidates = nodes.candidates[alarmed]
@@ -144,16 +145,23 @@ class Lookback(Rule):
             self._tables = [torch.cat(self._tables) if self._tables else nodes.composed[:0]]
         return self._tables[0]
 
-    def _repeats(self, nodes: Nodes, node: int, prompt: torch.Tensor) -> bool:
-        """Whether a node predicts what an earlier step predicted."""
+    def _alarmed(self, nodes: Nodes, prompt: torch.Tensor) -> list[int]:
+        """The nodes that predict what an earlier step predicted; all are read from the device at once."""
         import torch
 
         window = self.settings.window
-        past = nodes.past(node, window + 1)
-        now, before = past[-1:], past[:-1]
-        if self.settings.history == "all" and len(before) < window:
-            before = torch.cat([prompt[-(window - len(before)) :], before])
-        return bool(len(before)) and float(nearest(now, before)) <= self.settings.threshold
+        judged: dict[int, torch.Tensor] = {}
+        for node in range(len(nodes.composed)):
+            past = nodes.past(node, window + 1)
+            now, before = past[-1:], past[:-1]
+            if self.settings.history == "all" and len(before) < window:
+                before = torch.cat([prompt[-(window - len(before)) :], before])
+            if len(before):
+                judged[node] = nearest(now, before)
+        if not judged:
+            return []
+        apart = torch.cat([*judged.values()]).tolist()
+        return [node for node, gap in zip(judged, apart, strict=True) if gap <= self.settings.threshold]
 
     def _back(self, nodes: Nodes, alarmed: Sequence[int], prompt: torch.Tensor) -> torch.Tensor:
         """How near each candidate of the alarmed nodes leads back to the prompt, negated ``[A, K]``."""
