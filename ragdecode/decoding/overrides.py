@@ -42,8 +42,14 @@ def _changed(rule: Rule, setting: str, value: Any) -> Rule:
     except ValidationError as error:
         raise InputError(f"a rewind cannot set {rule.part_name}.{setting} to {value!r}: {error}") from error
     new = type(rule)(settings)
-    if list(new.views) != list(rule.views) or new.expand != rule.expand:
+    if _shape(new) != _shape(rule):
         raise InputError(
-            f"a rewind cannot set {rule.part_name}.{setting} to {value!r}: it changes which rows the rule reads"
+            f"a rewind cannot set {rule.part_name}.{setting} to {value!r}: it changes which rows the rule reads, or how"
         )
     return new
+
+
+def _shape(rule: Rule) -> tuple[object, ...]:
+    """What a request's rows, and what is read of them, were made for."""
+    asked = rule.expand, rule.hidden, rule.evidence, rule.verification
+    return list(rule.views), dict(rule.declares), *asked

@@ -114,8 +114,8 @@ class Row:
         same = 0
         while same < min(len(old), len(new) - 1) and old[same] == new[same]:
             same += 1
-        if self.mask is not None:  # the old prompt's last token was read without these heads
-            same = min(same, self.plain)
+        if self.mask is not None:  # the last token of either prompt is read without these heads
+            same = min(same, self.plain, len(prompt) - 1)
         needed = self.capacity - len(self.prompt) + len(prompt)
         if needed > self.capacity:
             handle = self.backend.open_row(needed)  # first, so that a failure leaves the old row as it was

@@ -175,3 +175,23 @@ def test_yaml_names_the_list_and_brings_the_view(tmp_path, monkeypatch):
         file.write_text(f"model: smollm2-135m\n{text}\n")
         with pytest.raises(SpecError, match=message):
             load_pipeline("p")
+
+
+@pytest.mark.parametrize("change", [{"decore.top": 1}, {"decore.how": "uniform"}, {"decore.prompt": True}])
+def test_a_monitor_cannot_change_the_heads_of_a_row_that_was_read_without_them(change):
+    """The row keeps its heads: the change would be taken for done, and nothing would come of it."""
+    from ragdecode.decoding.overrides import apply_overrides
+
+    with pytest.raises(InputError, match="which rows the rule reads, or how"):
+        apply_overrides([rule()], Sampling(), change)
+    (changed,), _ = apply_overrides([rule()], Sampling(), {"decore.alpha": 0.3})
+    assert changed.settings.alpha == 0.3
+
+
+def test_a_prompt_that_ends_inside_the_old_one_is_read_without_the_heads_from_its_own_last_token():
+    from ragdecode.decoding.row import Row
+
+    spec = request("a", rule()).views["masked"].intervention
+    row = Row("masked", "main", backend(), 1, TEXT, 64, True, cached=len(TEXT) + 3, mask=spec)
+    row.replace_prompt(TEXT[:20], [*TEXT[20:24]])
+    assert row.cached == 19
