@@ -168,6 +168,13 @@ def test_what_cannot_be_is_refused():
         generate(processors.CadLogitsProcessor(model(), views, max_new_tokens=4), PROMPTS[:1])
     with pytest.raises(InputError, match="is not the prompt"):
         generate(RuleLogitsProcessor([made("cad")], model(), [{TARGET: [1, 2], **views[0]}]), PROMPTS[:1])
+    right = torch.tensor([[1] * 30 + [0] * 7])
+    with pytest.raises(InputError, match="padded on the left"):
+        generate(processors.CadLogitsProcessor(model(), views, attention_mask=right), PROMPTS[:1])
+    stale = processors.CadLogitsProcessor(model(), views, attention_mask=torch.ones(1, 24))
+    assert generate(stale, PROMPTS[1:2]) == generate(stale, PROMPTS[1:2])
+    with pytest.raises(InputError, match=r"mask is \[1, 24\], the batch \[1, 37\]"):
+        generate(stale, PROMPTS[:1])
     processor = processors.ContrastiveSearchLogitsProcessor(backend(), sampling_temperature=0.7)
     with pytest.raises(InputError, match="temperature"):
         generate(processor, PROMPTS[:1])

@@ -134,10 +134,15 @@ class RuleLogitsProcessor(LogitsProcessor):
                 hint="give one mapping a sequence; num_beams=1 and num_return_sequences=1",
             )
         mask = self.attention_mask
-        if mask is not None and (mask.shape[0] != count or mask.shape[1] > self._prompt):
+        if mask is not None and list(mask.shape) != [count, self._prompt]:
             raise InputError(
                 f"the attention mask is {list(mask.shape)}, the batch {[count, self._prompt]}",
                 hint="set the processor's attention_mask to that of this call",
+            )
+        if mask is not None and bool((mask.bool()[:, 1:] < mask.bool()[:, :-1]).any()):
+            raise InputError(
+                "the attention mask hides tokens behind others: batches are padded on the left",
+                hint="tokenizer.padding_side = 'left'",
             )
         own = [
             len(view.prompt if isinstance(view, View) else view) for one in self.views or () for view in one.values()
