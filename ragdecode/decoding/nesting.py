@@ -10,10 +10,12 @@ from ragdecode.decoding.drafter import Drafter
 from ragdecode.decoding.monitor import Monitor
 from ragdecode.decoding.request import Sampling
 from ragdecode.decoding.rule import Rule
+from ragdecode.decoding.speculation.preconditions import check_deciders
 from ragdecode.errors import InputError
 
 #: What the engine does for the rules of a request's own chain alone.
-_ASKED = ("hidden", "evidence", "expand", "layers", "attends", "remembers", "switches", "verification")
+_ASKED = ("hidden", "evidence", "expand", "layers", "view_layers", "taps", "attends", "remembers", "reads_hidden")
+_ACTS = ("switches", "leads", "search", "verification")
 _CALLED = ("meet", "start", "reads", "read", "remember", "running")
 
 
@@ -40,20 +42,15 @@ def check_nested(holder: Rule, rules: Sequence[Rule]) -> None:
         InputError: One of them asks for more than log-probabilities, refuses its company, or two decide the same thing.
     """
     outer = holder.part_name
-    deciders: dict[str, str] = {}
     for rule in rules:
         name = rule.part_name
-        asks = any(getattr(rule, what) for what in _ASKED) or not rule.on_trees
+        asks = any(getattr(rule, what) for what in (*_ASKED, *_ACTS)) or not rule.on_trees
         if asks or any(getattr(type(rule), what) is not getattr(Rule, what) for what in _CALLED):
             raise InputError(
                 f"'{name}' cannot act inside '{outer}': it reads more than what views predict",
                 hint=f"put it behind '{outer}' in the chain, or leave it out",
             )
         rule.check(_Inside((holder, *rules)))
-        if rule.reweighs is None:
-            continue
-        other = deciders.setdefault(rule.reweighs, name)
-        if other != name:
-            raise InputError(
-                f"'{other}' and '{name}' cannot go together: both reweigh the {rule.reweighs}", hint="keep one of them"
-            )
+        if any(other is not rule and other.part_name == name for other in rules):
+            raise InputError(f"'{name}' stands twice inside '{outer}'", hint="keep one of them")
+    check_deciders(rules)

@@ -12,6 +12,7 @@ from ragdecode.decoding.engine import Engine
 from ragdecode.decoding.processors.processor import _inside
 from ragdecode.decoding.request import TARGET, Request, View
 from ragdecode.decoding.rule import Nodes, Rule
+from ragdecode.decoding.speculation.preconditions import check_rules
 from ragdecode.errors import InputError
 from ragdecode.spec import registry
 from tests.decoding.engines import TreeDrafter, backend, decode, model, prompt
@@ -42,13 +43,10 @@ def chain_request(pair, rules, **settings):
 
 
 def refusal(pair):
-    """Why a pair is refused; None if it is not. Two rules that reweigh the same thing are refused by documents."""
+    """Why a pair is refused; None if it is not."""
     rules = [made(name) for name in pair]
-    if rules[0].reweighs is not None and rules[0].reweighs == rules[1].reweighs:
-        return "both reweigh"
     try:
-        for rule in rules:
-            rule.check(chain_request(pair, rules))
+        check_rules(chain_request(pair, rules))
     except InputError as error:
         return f"{error} ({error.hint or 'no way out'})"
     return None

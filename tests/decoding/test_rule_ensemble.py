@@ -249,6 +249,8 @@ def test_a_rule_that_needs_more_than_log_probs_cannot_act_inside():
             rule(of=inner)
     with pytest.raises(InputError, match="'cad' and 'acd' cannot go together"):
         rule(of=["cad", "acd"])
+    with pytest.raises(InputError, match="'cad' stands twice inside 'ensemble'"):
+        rule(of=[{"cad": {"alpha": 1.0}}, "plausible", "cad"])
 
 
 def test_another_rule_before_it_would_be_lost():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ragdecode.decoding.intervention import EarlyExit, HeadMask
@@ -12,6 +12,7 @@ from ragdecode.spec.view_plan import TARGET
 if TYPE_CHECKING:
     from ragdecode.decoding.backend import Backend
     from ragdecode.decoding.request import Request
+    from ragdecode.decoding.rule import Rule
 
 
 def check_rules(request: Request) -> None:
@@ -20,11 +21,30 @@ def check_rules(request: Request) -> None:
     Raises:
         InputError: One cannot be evaluated on drafts, where there are any, or refuses what acts beside it.
     """
+    check_deciders(request.rules)
     for rule in request.rules:
         rule.check(request)
         if not rule.on_trees and request.drafters and request.max_draft_nodes > 1:
             raise InputError(
                 f"the rule {rule.part_name} cannot be evaluated on drafts", hint="leave the drafters or the rule out"
+            )
+
+
+def check_deciders(rules: Sequence[Rule]) -> None:
+    """Refuse two rules of a chain that decide the same thing.
+
+    Raises:
+        InputError: They would undo each other.
+    """
+    deciders: dict[str, str] = {}
+    for rule in rules:
+        if rule.reweighs is None:
+            continue
+        other = deciders.setdefault(rule.reweighs, rule.part_name)
+        if other != rule.part_name:
+            raise InputError(
+                f"'{other}' and '{rule.part_name}' cannot go together: both reweigh the {rule.reweighs}",
+                hint="keep one of them",
             )
 
 
