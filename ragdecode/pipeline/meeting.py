@@ -13,6 +13,7 @@ from ragdecode.pipeline.parts import DecodeParts
 from ragdecode.pipeline.views import ViewPlan, ViewPlans
 from ragdecode.spec.load import LoadedPipeline
 from ragdecode.spec.node import Path_
+from ragdecode.spec.view_plan import views_brought
 
 if TYPE_CHECKING:
     from ragdecode.decoding.backend import Backend
@@ -33,7 +34,7 @@ def meet(loaded: LoadedPipeline, plans: ViewPlans, parts: DecodeParts, backends:
     nodes = loaded.spec.decode.max_draft_nodes
     for view in plans.views:
         if view.intervention is not None:
-            with _at(loaded, ("decode", "views", view.name, "intervention")):
+            with _at(loaded, view_path(loaded, view.name, "intervention")):
                 drafts = nodes > 1 and any(view.name in part.views for part in parts.drafters)
                 check_intervention(view.name, view.intervention, backends[view.model], drafts=drafts)
                 _check_list(loaded, view, backends[view.model])
@@ -44,6 +45,17 @@ def meet(loaded: LoadedPipeline, plans: ViewPlans, parts: DecodeParts, backends:
     for index, drafter in enumerate(parts.drafters):
         with _at(loaded, ("decode", "draft", index, drafter.part_name)):
             drafter.meet(models)
+
+
+def view_path(loaded: LoadedPipeline, name: str, *below: str) -> Path_:
+    """Where a document asks for a view: its declaration, down to a key of it, or the part that brings the view."""
+    decode = loaded.spec.decode
+    if name not in decode.views:
+        for key in ("rule", "draft"):
+            for index, part in enumerate(getattr(decode, key)):
+                if name in views_brought([part]):
+                    return ("decode", key, index, part.name)
+    return ("decode", "views", name, *below)
 
 
 def _check_list(loaded: LoadedPipeline, view: ViewPlan, model: Backend) -> None:

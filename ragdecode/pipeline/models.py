@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
@@ -35,6 +35,7 @@ class PipelineModels:
         decode: What is drafted, and under which governor; nothing if left out.
         fetch: Fetch weights that are not on this machine.
         progress: Told what is done, if something is fetched.
+        refusal: Makes of a view's name and what is wrong with its model the error that says where YAML asks for it.
 
     Attributes:
         seconds: Time spent on loading so far.
@@ -48,8 +49,10 @@ class PipelineModels:
         *,
         fetch: bool = False,
         progress: Progress = silent,
+        refusal: Callable[[str, InputError], InputError] | None = None,
     ) -> None:
         self.seconds = 0.0
+        self._refusal = refusal
         self._decode = decode
         self._plans = plans
         self._spec = engine
@@ -167,11 +170,9 @@ class PipelineModels:
                 hint = "take a model of the same family, with the same tokenizer"
                 if view.follows and view.role == "draft":
                     hint += f"; or let the drafter {view.name} match by strings or by intersection (match: auto)"
-                raise InputError(
-                    f"the model of the view {view.name!r} has another vocabulary than the pipeline's model: "
-                    "their tokens cannot be compared",
-                    hint=hint,
-                )
+                message = f"the model of the view {view.name!r} has another vocabulary than the pipeline's model: "
+                error = InputError(f"{message}their tokens cannot be compared", hint=hint)
+                raise error if self._refusal is None else self._refusal(view.name, error)
         return opened
 
     @cached_property

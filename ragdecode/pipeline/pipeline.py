@@ -23,7 +23,7 @@ from ragdecode.pipeline.answering import AnswerStream
 from ragdecode.pipeline.decoded import Decoded
 from ragdecode.pipeline.events import DoneEvent, Event, PassagesEvent
 from ragdecode.pipeline.likelihood import QueryLikelihood
-from ragdecode.pipeline.meeting import meet
+from ragdecode.pipeline.meeting import meet, view_path
 from ragdecode.pipeline.models import PipelineModels
 from ragdecode.pipeline.parts import DecodeParts
 from ragdecode.pipeline.passage import Passage
@@ -73,7 +73,7 @@ class Pipeline:
         self._parts = DecodeParts.build(self._spec.decode)
         self._plans = plan_views(self._spec)
         self._models = models or PipelineModels(
-            self._plans, self._spec.engine, self._spec.decode, fetch=fetch, progress=told
+            self._plans, self._spec.engine, self._spec.decode, fetch=fetch, progress=told, refusal=self._refusal
         )
         self._source = PassageSource(loaded, self._models, docs=docs, fetch=fetch, progress=told)
         self._closed = False
@@ -356,6 +356,9 @@ class Pipeline:
         # opened before any request is made, so that what is wrong with them is told once
         resources = self._source.resources({name for part in self._parts.drafters for name in part.resources})
         return Preparer(self._spec.decode, self._parts, self._plans, models, models.windows, resources)
+
+    def _refusal(self, view: str, error: InputError) -> InputError:
+        return self.loaded.located(view_path(self.loaded, view), error)
 
     def _evidence(self, questions: Sequence[Question]) -> list[Found]:
         """The passages of each question: its own, else what is found for it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -163,13 +164,14 @@ def test_an_amateur_with_another_vocabulary_is_refused_when_models_open(make, tm
     vocabulary[first], vocabulary[second] = vocabulary[second], vocabulary[first]
     (weak / "tokenizer.json").write_text(json.dumps(tokenizer))
     model = {"name": "weak", "source": {"path": {"path": str(weak)}}}
-    for decode in (
-        {"rule": {"contrast": {"amateur": "amateur"}}, "views": {"amateur": {"model": model}}},
-        {"rule": {"induced": {"model": model}}},
+    for decode, place in (
+        ({"rule": {"contrast": {"amateur": "amateur"}}, "views": {"amateur": {"model": model}}}, "views.amateur"),
+        ({"rule": {"induced": {"model": model}}}, "rule.induced"),
     ):
         with pytest.raises(InputError, match="another vocabulary") as caught:
             make(decode).ask(QUESTION)
-        assert "match: auto" not in (caught.value.hint or "")  # that is for drafters
+        assert re.search(rf"\.yaml:\d+: decode\.{place}: the model of the view", str(caught.value))
+        assert "match: auto" not in str(caught.value)  # that is for drafters
 
 
 def test_explain_names_the_views_that_rules_bring(app):
