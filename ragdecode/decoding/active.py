@@ -41,6 +41,7 @@ class Active:
         shown: Characters that were announced.
         announced: Tokens that were announced.
         finished: Why the answer ended, once it did.
+        failure: What one of its rules failed with while the prompt was read.
         slot: What the governor of drafts knows of it, from its first step on.
     """
 
@@ -71,6 +72,7 @@ class Active:
         self.shown = 0
         self.announced = 0
         self.finished: FinishReason | None = None
+        self.failure: Exception | None = None
         self.notes: list[str] = [f"rule {rule.part_name}: {note}" for rule in self.ruling.rules for note in rule.notes]
         self.slot: Slot | None = None
         self.stats = Stats(prompt_tokens=len(request.views[TARGET].prompt))

@@ -82,33 +82,61 @@ class Composed:
 Expand = Callable[[Sequence[Predicted], Sequence[torch.Tensor]], Sequence[torch.Tensor]]
 
 
-def compose(batch: Sequence[Predicted], expand: Expand) -> list[Composed]:
-    """Compose and pick for every request of a step."""
+def compose(batch: Sequence[Predicted], expand: Expand, failed: dict[str, Exception] | None = None) -> list[Composed]:
+    """Compose and pick for every request of a step.
+
+    Args:
+        batch: What the views of the requests predict.
+        expand: Runs candidate children, for rules that ask for them.
+        failed: Takes the requests whose own rules failed; without it, a failure is raised.
+    """
     groups: dict[tuple[object, ...], list[Predicted]] = {}
     for item in batch:
         key = (*(id(rule) for rule in item.active.rules), *item.logits)
         groups.setdefault(key, []).append(item)
     results: dict[str, Composed] = {}
     for group in groups.values():
-        views = {
-            view: torch.log_softmax(_wide(torch.cat([item.logits[view] for item in group])), dim=-1)
-            for view in group[0].logits
-        }
-        ruled = apply_rules(group, views, expand)
-        start = 0
-        for item in group:
-            span = slice(start, start + item.tree.size)
-            start += item.tree.size
-            own = {view: table[span] for view, table in views.items()}
-            tested = None if ruled.accepting is None else ruled.accepting[span]
-            log_probs = ruled.log_probs[span]
-            picked, dead = pick(item.active, item.guarded, log_probs, own[item.active.ruling.lead], tested)
-            remembered = {index: table[span] for index, table in ruled.remembered.items()}
-            told = {name: table[span] for name, table in ruled.told.items()} if item.active.wants_rules else {}
-            results[item.active.request.id] = Composed(
-                item, log_probs, own, picked, dead, remembered, told, _beyond(item, remembered)
-            )
-    return [results[item.active.request.id] for item in batch]
+        for found in _apart(group, expand, failed):
+            results[found.predicted.active.request.id] = found
+    return [results[item.active.request.id] for item in batch if item.active.request.id in results]
+
+
+def _apart(group: list[Predicted], expand: Expand, failed: dict[str, Exception] | None) -> list[Composed]:
+    """A group composed; where a rule fails, each of its requests alone, so that it ends those that it fails for."""
+    try:
+        return _group(group, expand)
+    except (torch.OutOfMemoryError, MemoryError):
+        raise
+    except Exception as error:
+        if failed is None:
+            raise
+        if len(group) == 1:
+            failed[group[0].active.request.id] = error
+            return []
+    return [found for item in group for found in _apart([item], expand, failed)]
+
+
+def _group(group: Sequence[Predicted], expand: Expand) -> list[Composed]:
+    """Compose and pick for requests with the same rules."""
+    views = {
+        view: torch.log_softmax(_wide(torch.cat([item.logits[view] for item in group])), dim=-1)
+        for view in group[0].logits
+    }
+    ruled = apply_rules(group, views, expand)
+    results = []
+    start = 0
+    for item in group:
+        span = slice(start, start + item.tree.size)
+        start += item.tree.size
+        own = {view: table[span] for view, table in views.items()}
+        tested = None if ruled.accepting is None else ruled.accepting[span]
+        log_probs = ruled.log_probs[span]
+        picked, dead = pick(item.active, item.guarded, log_probs, own[item.active.ruling.lead], tested)
+        remembered = {index: table[span] for index, table in ruled.remembered.items()}
+        told = {name: table[span] for name, table in ruled.told.items()} if item.active.wants_rules else {}
+        beyond = _beyond(item, remembered)
+        results.append(Composed(item, log_probs, own, picked, dead, remembered, told, beyond))
+    return results
 
 
 def _beyond(item: Predicted, remembered: Mapping[int, torch.Tensor]) -> frozenset[int]:

@@ -155,7 +155,9 @@ class Engine:
             row.cached < row.length(item.active.tokens) - 1 for item in work for row in item.active.verified
         )
         predicted = run(work, guarded, self._backends, self.vocab_size)
-        composed = compose(predicted, expand)
+        failed |= {item.active.request.id: item.active.failure for item in work if item.active.failure is not None}
+        predicted = [item for item in predicted if item.active.request.id not in failed]
+        composed = compose(predicted, expand, failed)
         nodes = signals.read(composed) if composed else []
         seconds = time.perf_counter() - started if apart else None  # no prompt was read in this pass
         for item, own_nodes in zip(composed, nodes, strict=True):

@@ -129,7 +129,7 @@ def _take(
 
 def _read(share: _Share, output: Output, span: slice, vocab_size: int) -> None:
     """Give rules what the prompt predicts where they want it, run by run of neighbouring places."""
-    row, segment = share.row, share.segment
+    segment = share.segment
     places = [segment.base + offset for offset in list(segment.outputs)[: share.read]]
     logits = output.logits[span, :vocab_size]
     table = torch.log_softmax(logits if logits.dtype is torch.float64 else logits.float(), dim=-1)
@@ -141,8 +141,20 @@ def _read(share: _Share, output: Output, span: slice, vocab_size: int) -> None:
             own = slice(first, index)
             told = {name: value[own] for name, value in taps.items()}
             states = None if hidden is None else hidden[own]
-            share.active.ruling.read(row.view, places[first], table[own], states, told)
+            _tell(share, places[first], table[own], states, told)
             first = index
+
+
+def _tell(
+    share: _Share, place: int, table: torch.Tensor, hidden: torch.Tensor | None, taps: Mapping[str, torch.Tensor]
+) -> None:
+    """Let the rules of a request read; one that fails ends its own request."""
+    try:
+        share.active.ruling.read(share.row.view, place, table, hidden, taps)
+    except (torch.OutOfMemoryError, MemoryError):
+        raise
+    except Exception as error:
+        share.active.failure = share.active.failure or error
 
 
 def _predicted(active: Active, guarded: Guarded, found: _Found, vocab_size: int) -> Predicted:

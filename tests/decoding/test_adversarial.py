@@ -97,7 +97,53 @@ class TrackSession(ConstraintSession):
         return ~self.odd if state % 2 else self.odd
 
 
+class BrokenRule(Rule):
+    """Fails in one of its methods, for the request that asks for it alone."""
+
+    part_name = "broken"
+    views = ()
+    reads_hidden = True
+
+    def __init__(self, where):
+        super().__init__(NoSettings())
+        self.where, self.calls = where, 0
+        self.remembers = where == "remember"
+
+    def reads(self, request):
+        return {"with_context": [range(3, 6)]}
+
+    def fails(self, where):
+        self.calls += where == self.where
+        if where == self.where and self.calls > 1:
+            fail()
+
+    def read(self, view, place, log_probs, hidden):
+        for _ in log_probs:
+            self.fails("read")
+
+    def remember(self, nodes):
+        self.fails("remember")
+        return nodes.composed[:, :1]
+
+    def compose(self, nodes):
+        self.fails("compose")
+        return nodes.composed
+
+
+class TooLong(Rule):
+    """Fails for answers of more than seven tokens, whoever it serves."""
+
+    part_name = "too_long"
+    views = ()
+
+    def compose(self, nodes):
+        if any(len(nodes.path(node)) > 7 for node in range(len(nodes.composed))):
+            fail()
+        return nodes.composed
+
+
 BREAKS = {
+    **{f"rule {where}": {"rules": [*CAD, BrokenRule(where)]} for where in ("read", "remember", "compose")},
     **{f"drafter {where}": {"drafters": [BrokenDrafter(where)]} for where in ("propose", "late", "look", "ragged")},
     "drafter observe": {"drafters": [BrokenDrafter("observe")]},
     "monitor": {"monitors": [Scripted(lambda s, t: fail() if t.position == 3 else None)]},
@@ -127,7 +173,7 @@ def test_a_part_that_fails_ends_its_own_request_only(what):
     mine = backend()
     engine = Engine({"main": mine})
     engine.submit(request("good", VIEWS, rules=CAD, max_new_tokens=24, drafters=[LOOKUP]))
-    engine.submit(request("bad", VIEWS, rules=CAD, max_new_tokens=24, **BREAKS[what]))
+    engine.submit(request("bad", VIEWS, **{"rules": CAD, "max_new_tokens": 24, **BREAKS[what]}))
     events = finish(engine)
     assert [event.request for event in events if isinstance(event, FailedEvent)] == ["bad"]
     done = [event for event in events if isinstance(event, DoneEvent)]
@@ -136,33 +182,42 @@ def test_a_part_that_fails_ends_its_own_request_only(what):
     assert not mine._rows
 
 
+def test_a_rule_that_requests_share_ends_those_that_it_fails_for():
+    engine, shared = Engine({"main": backend()}), [TooLong(NoSettings())]
+    for name, length in (("short", 5), ("long", 12), ("other", 7)):
+        engine.submit(request(name, VIEWS, rules=shared, max_new_tokens=length))
+    events = finish(engine)
+    assert [event.request for event in events if isinstance(event, FailedEvent)] == ["long"]
+    assert {event.request for event in events if isinstance(event, DoneEvent)} == {"short", "other"}
+
+
 def test_run_raises_what_failed():
     with pytest.raises(ValueError, match="broken part"):
         list(Engine({"main": backend()}).run([request("a", VIEWS, **BREAKS["monitor"])]))
 
 
-class Unstable(Rule):
-    """Fails in its second step."""
-
-    part_name = "unstable"
-    views = ()
+class Unstable:
+    """A backend that fails once, after a pass."""
 
     def __init__(self, fails_at=2):
-        super().__init__(NoSettings())
-        self.calls, self.fails_at = 0, fails_at
+        self.inner, self.calls, self.fails_at = backend(), 0, fails_at
 
-    def compose(self, nodes):
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+    def forward(self, *args, **settings):
+        output = self.inner.forward(*args, **settings)
         self.calls += 1
         if self.calls == self.fails_at:
             raise RuntimeError("a passing fault")
-        return nodes.composed
+        return output
 
 
 @pytest.mark.parametrize("fails_at", [1, 2, 3])
 def test_a_step_that_fails_for_all_can_be_made_again(fails_at):
     tokens = decode(Engine({"main": backend()}), request("a", VIEWS, max_new_tokens=12))["a"].tokens
-    engine = Engine({"main": backend()}, prefill_tokens=8)
-    item = request("a", VIEWS, rules=[Unstable(fails_at)], max_new_tokens=12, drafters=[TreeDrafter(tokens, 1)])
+    engine = Engine({"main": Unstable(fails_at)}, prefill_tokens=8)
+    item = request("a", VIEWS, max_new_tokens=12, drafters=[TreeDrafter(tokens, 1)])
     engine.submit(item)
     with pytest.raises(RuntimeError, match="passing fault"):
         finish(engine)
@@ -170,9 +225,9 @@ def test_a_step_that_fails_for_all_can_be_made_again(fails_at):
 
 
 def test_events_of_others_survive_a_step_that_fails():
-    engine = Engine({"main": backend()})
+    engine = Engine({"main": Unstable(2)})
     engine.submit(request("gone", VIEWS, max_new_tokens=9))
-    engine.submit(request("a", VIEWS, rules=[Unstable(2)], max_new_tokens=9))
+    engine.submit(request("a", VIEWS, max_new_tokens=9))
     engine.step()
     engine.cancel("gone")
     with pytest.raises(RuntimeError):
@@ -238,7 +293,7 @@ def test_a_cancel_that_came_too_late_does_not_hit_the_next_request_of_that_name(
 
 
 def test_the_next_run_hears_nothing_of_one_that_was_left():
-    engine = Engine({"main": backend()})
+    engine = Engine({"main": Unstable(2)})
     with pytest.raises(RuntimeError):
-        list(engine.run([request("a", VIEWS, rules=[Unstable(2)]), request("b", VIEWS, rules=[Unstable(9)])]))
+        list(engine.run([request("a", VIEWS), request("b", VIEWS)]))
     assert {event.request for event in engine.run([request("c", VIEWS, max_new_tokens=3)])} == {"c"}

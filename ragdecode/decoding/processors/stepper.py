@@ -41,6 +41,9 @@ class Stepper(Engine):
         """What the rules make of the next token, in one pass; ``given`` are the target's logits ``[V]`` of each."""
         trees = {item.request.id: guard(item, Tree.root(_last(item)), self.vocab_size) for item in batch}
         predicted = run([Work(item, ready=True) for item in batch], trees, self._backends, self.vocab_size)
+        for active in batch:
+            if active.failure is not None:
+                raise active.failure
         whole = []
         for item, logits in zip(predicted, given, strict=True):
             if TARGET not in item.logits:
