@@ -228,6 +228,18 @@ def test_one_plausible_token_or_layers_that_agree_mean_the_base_temperature():
     assert torch.allclose(focus(layers=(0,), ratio=0.001).compose(nodes(sharp, sharp)), sharp / 1.1)
 
 
+@pytest.mark.parametrize("form", ["exponential", "sigmoid", "linear"])
+def test_layers_that_are_hundreds_of_nats_apart_leave_a_distribution(form):
+    """Early states without the final norm can be as far away; a temperature of 0 would leave no number."""
+    last = torch.tensor([[0.0, -0.1, -3.0]]).log_softmax(-1)
+    early = SimpleNamespace(logits=lambda columns, normed: torch.tensor([[-2000.0, 2000.0, 0.0]]).gather(-1, columns))
+    rule = focus(layers=(0,), form=form, sigma=-4.0 if form == "linear" else 4.0)
+    scores = rule.compose(Nodes(composed=last, log_probs={"with_context": last}, early={0: early}))
+    found = scores.log_softmax(-1).exp()[0]
+    assert found.argmax() == 0
+    assert found.sum().item() == pytest.approx(1.0)
+
+
 def test_at_temperature_0_it_changes_no_token_and_says_so():
     expected = decode(Engine({"main": own()}), request("a", TARGET, max_new_tokens=10))["a"]
     result = decode(Engine({"main": own()}), request("a", TARGET, rules=[focus()], max_new_tokens=10))["a"]

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _TARGET = "with_context"
 #: Lowest temperature that the linear form falls to.
 _COLDEST = 0.05
+#: Lowest temperature of the exponential form, which would come to 0 where layers are hundreds of nats apart.
+_FROZEN = 1e-3
 #: Columns of the head that are gathered at once.
 _PIECE = 256
 
@@ -61,7 +63,7 @@ class DynamicFocus(Rule):
     ``p_last >= ratio max p_last`` and renormalised there; high where the model recalls knowledge. The temperature falls
     with it. Source: arXiv 2503.08057 (ACL 2025) and its code. The layers are those of the target without what other
     rules make of it; the temperature acts on what they made, so that it is the last rule of its chain and the only
-    temperature of its pipeline. The linear form stops at 0.05.
+    temperature of its pipeline. The linear form stops at 0.05, the exponential one at 0.001, which is greedy.
     """
 
     def __init__(self, settings: DynamicFocusSettings) -> None:
@@ -138,5 +140,5 @@ class DynamicFocus(Rule):
         elif self.settings.form == "sigmoid":
             temperature = base + sigma / (sigma + (disagreement / sigma).exp())
         else:
-            temperature = base * (-disagreement / sigma).exp2()
+            temperature = (base * (-disagreement / sigma).exp2()).clamp(min=_FROZEN)
         return temperature
