@@ -103,7 +103,7 @@ def command(
     if max_new_tokens is not None:
         overrides = (*overrides, f"decode.max_new_tokens={max_new_tokens}")
     with open_pipeline(pipeline, overrides, fetch=fetch) as (opened, progress):
-        requests = read_requests(file, opened.needs)[:limit]
+        requests = read_requests(file, opened.needs, opened.optional)[:limit]
         found = Benchmark(opened, names, requests, repeats=repeats, progress=progress, batches=batches).run()
         progress.close()
     text = json.dumps(found, ensure_ascii=False, allow_nan=False)

@@ -43,7 +43,7 @@ def command(pipeline: str, file: Path, out: Path | None, overrides: tuple[str, .
     if out is not None and not out.resolve().parent.is_dir():
         raise InputError(f"cannot write {out}: its folder does not exist", hint="make the folder first")
     with open_pipeline(pipeline, overrides, fetch=fetch) as (opened, progress):
-        requests = read_requests(file, opened.needs)  # all lines are checked before any model loads
+        requests = read_requests(file, opened.needs, opened.optional)  # all lines are checked before any model loads
         with closing(opened.decode(requests)) as results:
             count = 0
             with _output(out) as stream:

@@ -60,7 +60,7 @@ def command(
     if max_new_tokens is not None:
         overrides = (*overrides, f"decode.max_new_tokens={max_new_tokens}")
     with open_pipeline(pipeline, overrides, fetch=fetch) as (opened, progress):
-        requests = read_requests(file, opened.needs)[:limit]
+        requests = read_requests(file, opened.needs, opened.optional)[:limit]
         summary, rows = Summary(), []
         for checked in Verification(opened, requests, together=batch, progress=progress).run():
             summary.add(checked)

@@ -53,7 +53,8 @@ class Pipeline:
     Attributes:
         loaded: Its YAML, resolved.
         name: Its name.
-        needs: Views besides ``with_context`` that its rules, drafters and monitors read.
+        needs: Views besides ``with_context`` that its rules, drafters and monitors read for every request.
+        optional: Views that they read where a request has them.
     """
 
     def __init__(
@@ -77,7 +78,8 @@ class Pipeline:
         )
         self._source = PassageSource(loaded, self._models, docs=docs, fetch=fetch, progress=told)
         self._closed = False
-        self.needs = self._plans.needs
+        self.optional = tuple(view for view in self._plans.needs if view in self._parts.optional)
+        self.needs = tuple(view for view in self._plans.needs if view not in self._parts.optional)
 
     @classmethod
     def load(

@@ -22,12 +22,13 @@ class _LineError(Exception):
     """What is wrong with a line."""
 
 
-def read_requests(path: Path, needs: Collection[str] = ()) -> list[DecodeRequest]:
+def read_requests(path: Path, needs: Collection[str] = (), optional: Collection[str] = ()) -> list[DecodeRequest]:
     """Read and validate a file of request lines.
 
     Args:
         path: JSON lines, UTF-8. Blank lines are skipped.
         needs: Views besides the target that the pipeline reads for every request.
+        optional: Further views, of which lines with prompts may bring any.
 
     Raises:
         InputError: The file cannot be read, has no request, or has wrong lines (all of them are named).
@@ -41,7 +42,7 @@ def read_requests(path: Path, needs: Collection[str] = ()) -> list[DecodeRequest
     seen: dict[str, int] = {}
     for number, raw in _lines(data):
         try:
-            request = _request(_object(raw), number, needs)
+            request = _request(_object(raw), number, needs, optional)
             if request.id in seen:
                 raise _LineError(f"the id {request.id!r} is already that of line {seen[request.id]}")
         except _LineError as error:
@@ -84,7 +85,7 @@ def _object(raw: bytes) -> dict[str, Any]:
     return value
 
 
-def _request(value: Mapping[str, Any], line: int, needs: Collection[str]) -> DecodeRequest:
+def _request(value: Mapping[str, Any], line: int, needs: Collection[str], optional: Collection[str]) -> DecodeRequest:
     if "id" not in value:
         raise _LineError("the id is missing")
     identity = _text(value["id"], "id")
@@ -99,8 +100,9 @@ def _request(value: Mapping[str, Any], line: int, needs: Collection[str]) -> Dec
         if "passages" in value:
             raise _LineError("passages need a question beside them")
         raise _LineError(f"expected one of {_FORMS}")
-    make = _MAKERS[forms[0]]
-    return DecodeRequest(id=identity, line=line, **make(value, needs))
+    if forms == ["prompts"]:
+        return DecodeRequest(id=identity, line=line, **_prompts(value, needs, optional))
+    return DecodeRequest(id=identity, line=line, **_MAKERS[forms[0]](value, needs))
 
 
 def _prompt(value: Mapping[str, Any], needs: Collection[str]) -> dict[str, Any]:
@@ -113,14 +115,15 @@ def _prompt(value: Mapping[str, Any], needs: Collection[str]) -> dict[str, Any]:
     return {"prompts": {TARGET: prompt}}
 
 
-def _prompts(value: Mapping[str, Any], needs: Collection[str]) -> dict[str, Any]:
+def _prompts(value: Mapping[str, Any], needs: Collection[str], optional: Collection[str]) -> dict[str, Any]:
     prompts = value["prompts"]
     if not isinstance(prompts, dict):
         raise _LineError(f"prompts: expected an object of view names and prompts, found {_kind(prompts)}")
     wanted = [TARGET, *needs]
     missing = [view for view in wanted if view not in prompts]
     if missing:
-        raise _LineError(f"prompts lacks the view {_names(missing)}, which the pipeline needs")
+        raise _LineError(f"prompts lacks {_named(missing)}, which the pipeline needs")
+    wanted += [view for view in optional if view in prompts]
     return {"prompts": {view: _text(prompts[view], f"prompts.{view}", blank=True) for view in wanted}}
 
 
@@ -146,7 +149,7 @@ def _messages(value: Mapping[str, Any], needs: Collection[str]) -> dict[str, Any
     messages = value["messages"]
     if needs:
         raise _LineError(
-            f"messages do not tell evidence from question, so the view {_names(needs)}, which the pipeline needs, "
+            f"messages do not tell evidence from question, so {_named(needs)}, which the pipeline needs, "
             "cannot be made: give question and passages, or prompts"
         )
     if not isinstance(messages, list) or not messages:
@@ -170,7 +173,6 @@ def _messages(value: Mapping[str, Any], needs: Collection[str]) -> dict[str, Any
 _Maker = Callable[[Mapping[str, Any], Collection[str]], dict[str, Any]]
 _MAKERS: dict[str, _Maker] = {
     "prompt": _prompt,
-    "prompts": _prompts,
     "question with passages": _question,
     "messages": _messages,
 }
@@ -191,6 +193,10 @@ def _text(value: Any, name: str, *, blank: bool = False, empty: bool = False) ->
 
 def _names(views: Collection[str]) -> str:
     return ", ".join(views)
+
+
+def _named(views: Collection[str]) -> str:
+    return f"the view{'s' if len(views) > 1 else ''} {_names(views)}"
 
 
 def _kind(value: Any) -> str:

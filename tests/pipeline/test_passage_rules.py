@@ -69,6 +69,12 @@ def test_a_drafter_that_looks_at_what_rules_compose_goes_with_them(make):
         assert drafted.token_ids == plain.token_ids
 
 
+def test_what_lines_need_and_may_bring(make):
+    pipeline = make({"rule": {"ensemble": {"passages": 3, "of": "cad"}}})
+    assert set(pipeline.needs) == {"passage_1", "without_context"}
+    assert set(pipeline.optional) == {"passage_2", "passage_3"}
+
+
 def test_exact_prompts_may_bring_some_of_the_passages(make):
     pipeline = make({"rule": "ensemble"})
     prompts = {"with_context": "The bridge", "passage_1": "The tower", "passage_2": "The cheese"}

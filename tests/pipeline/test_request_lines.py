@@ -46,6 +46,19 @@ def test_views_that_the_pipeline_needs_are_kept(tmp_path):
     assert item.prompts == {"with_context": "x", "without_context": "y"}
 
 
+def test_views_that_a_line_may_lack_are_kept_where_it_has_them(tmp_path):
+    prompts = {"with_context": "x", "passage_1": "a", "passage_2": "b", "other": 3}
+    first, second = read_requests(
+        write(
+            tmp_path, {"id": "a", "prompts": prompts}, {"id": "b", "prompts": {"with_context": "x", "passage_1": "a"}}
+        ),
+        ("passage_1",),
+        ("passage_2", "passage_3"),
+    )
+    assert list(first.prompts) == ["with_context", "passage_1", "passage_2"]
+    assert list(second.prompts) == ["with_context", "passage_1"]
+
+
 def test_a_byte_order_mark_and_windows_line_ends_are_fine(tmp_path):
     file = tmp_path / "requests.jsonl"
     file.write_bytes(b'\xef\xbb\xbf{"id": "a", "prompt": "x"}\r\n\r\n')
