@@ -10,6 +10,7 @@ from ragdecode.decoding import processors
 from ragdecode.decoding.engine import Engine
 from ragdecode.decoding.intervention import EarlyExit, Evidence
 from ragdecode.decoding.processors import RuleLogitsProcessor, class_name
+from ragdecode.decoding.processors.processor import _inside
 from ragdecode.decoding.request import TARGET, Request, View
 from ragdecode.errors import InputError
 from ragdecode.spec import registry
@@ -84,8 +85,6 @@ def by_engine(name, prompts):
     requests = []
     for seed, ids in enumerate(prompts):
         views = views_of(rule, ids, seed)
-        from ragdecode.decoding.processors.processor import _inside
-
         views |= {view: View(ids, intervention=_inside(spec)) for view, spec in rule.declares.items() if _inside(spec)}
         requests.append(Request(str(seed), views, rules=[rule], max_new_tokens=LENGTH, detokenize=text_of))
     results = decode(Engine({"main": backend()}), *requests)
@@ -154,6 +153,25 @@ def test_what_is_forbidden_stays_so():
     scores = torch.zeros(1, VOCAB)
     scores[0, 5:] = -torch.inf
     assert processor(torch.tensor([PROMPTS[0]]), scores)[0, 5:].isneginf().all()
+
+
+@pytest.mark.parametrize("name", ["acd", "decore", "dola", "alignment"])
+def test_a_padded_vocabulary_counts_for_nothing(name):
+    """What the table of embeddings has beyond the tokenizer would have entropy, and could be picked."""
+    rule, known = made(name), VOCAB - 40
+    ids = [token % known for token in PROMPTS[0]]
+    own = {view: View([token % known for token in shown.prompt]) for view, shown in views_of(rule, ids, 0).items()}
+    kind = getattr(processors, class_name(name))
+    processor = kind(model(), [own], vocab_size=known, detokenize=text_of, **SETTINGS.get(name, {}))
+    whole = own | {view: View(ids, intervention=_inside(spec)) for view, spec in rule.declares.items() if _inside(spec)}
+    request = Request("0", whole, rules=[rule], max_new_tokens=LENGTH)
+    expected = decode(Engine({"main": backend()}, vocab_size=known), request)["0"]
+    assert generate(processor, [ids]) == [expected.tokens]
+    with torch.no_grad():
+        logits = model()(torch.tensor([ids])).logits[:, -1]
+    found = processor(torch.tensor([ids]), logits)
+    assert found[:, known:].isneginf().all()
+    assert float(found[0, expected.tokens[0]]) == pytest.approx(expected.records[0].logprob, abs=1e-5)
 
 
 def test_what_cannot_be_is_refused():

@@ -13,7 +13,7 @@ from ragdecode.decoding.processors.processor import RuleLogitsProcessor
 from ragdecode.spec import registry
 
 #: What a processor takes besides a rule's settings.
-_OWN = ("attention_mask", "max_new_tokens", "detokenize")
+_OWN = ("attention_mask", "max_new_tokens", "detokenize", "vocab_size")
 _SUFFIX = "LogitsProcessor"
 
 
@@ -36,7 +36,7 @@ def _named(rule: str) -> type[RuleLogitsProcessor]:
 
     text = (
         f"{info.summary}\n\nTakes the model and the views as `RuleLogitsProcessor` does, then the settings of the rule "
-        f"{rule!r}, and `attention_mask`, `max_new_tokens`, `detokenize`, `sampling_temperature`.\n"
+        f"{rule!r}, and `attention_mask`, `max_new_tokens`, `detokenize`, `vocab_size`, `sampling_temperature`.\n"
     )
     members = {"__init__": __init__, "__doc__": text, "__module__": __name__}
     return type(class_name(rule), (RuleLogitsProcessor,), members)

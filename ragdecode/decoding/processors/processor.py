@@ -47,6 +47,8 @@ class RuleLogitsProcessor(LogitsProcessor):
         max_new_tokens: Longest answer; rows are made for it. Left out, what the window leaves, 1024 at most.
         temperature: The temperature of ``generate()``: rules that go with some only look at it.
         detokenize: Token ids to text, for rules that read text.
+        vocab_size: Tokens of the tokenizer, where the model's table of embeddings is padded beyond them: what is beyond
+            is impossible then, and counts in no rule, as in the engine.
 
     Raises:
         InputError: The rules do not go together, or not with this model.
@@ -62,6 +64,7 @@ class RuleLogitsProcessor(LogitsProcessor):
         max_new_tokens: int | None = None,
         temperature: float = 0.0,
         detokenize: Callable[[Sequence[int]], str] | None = None,
+        vocab_size: int | None = None,
     ) -> None:
         for rule in rules:
             if rule.switches or rule.verification:
@@ -79,7 +82,7 @@ class RuleLogitsProcessor(LogitsProcessor):
         ]
         interventions += [_inside(spec) for rule in self.rules for spec in rule.declares.values()]
         self._backend = _backend(model, self.rules, interventions)
-        self._stepper = Stepper({"main": self._backend}, max_batch=1)
+        self._stepper = Stepper({"main": self._backend}, max_batch=1, vocab_size=vocab_size)
         self._batch: list[Active] = []
         self._before: list[Composed] = []
         self._ids = torch.empty(0, 0, dtype=torch.long)
