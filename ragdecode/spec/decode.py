@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from ragdecode.spec.heads import HeadListSpec
+from ragdecode.spec.heads import HeadListSpec, check_top
 from ragdecode.spec.model import ModelSpec
 from ragdecode.spec.part import Constraints, Drafters, Monitors, Rules
 from ragdecode.spec.prompt import PromptSpec
@@ -58,6 +58,12 @@ class HeadsSpec(Settings):
     """``zero``: a head adds nothing. ``uniform``: it attends to all that it sees alike."""
     prompt: bool = False
     """Whether the prompt is read without them too; else it is shared with the target, but for its last token."""
+
+    @model_validator(mode="after")
+    def _has_them(self) -> HeadsSpec:
+        if "top" in self.model_fields_set:
+            check_top(self.top, self.list)
+        return self
 
 
 class InterventionSpec(Settings):

@@ -120,15 +120,20 @@ class DecodingChecks(Checks):
                 self.add((*at, part.name), message, hint)
             elif view is not None:
                 self._role(part, name, view.role, (*at, part.name))
-                self._switched(part, name, view, (*at, part.name))
+                self._exit(part, name, view, (*at, part.name))
         return set(asked)
 
-    def _switched(self, part: Part, name: str, view: ViewSpec, at: Path_) -> None:
-        """An early exit cannot run while the model that it leaves rests."""
-        exits = view.intervention is not None and view.intervention.exit is not None
-        if exits and getattr(self.built(part, at), "switches", False):
+    def _exit(self, part: Part, name: str, view: ViewSpec, at: Path_) -> None:
+        """An early exit cannot run while the model that it leaves rests, and has no lower blocks of its own."""
+        if view.intervention is None or view.intervention.exit is None:
+            return
+        built = self.built(part, at)
+        if getattr(built, "switches", False):
             message = f"cannot switch to the early exit '{name}': it reads states of the model that would rest"
             self.add(at, message, "give the view a model or passages of its own, or draft from it: draft: view")
+        if name in getattr(built, "view_layers", {}):
+            message = f"reads lower layers of the view '{name}', which is an early exit and has none of its own"
+            self.add(at, message, "give the view a prompt or a model instead")
 
     def _role(self, part: Part, name: str, role: str, at: Path_) -> None:
         if part.kind == "drafter" and role == "rule":

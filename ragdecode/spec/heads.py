@@ -38,3 +38,13 @@ class HeadListSpec(Settings):
                 raise ValueError(f"head {one.head} of layer {one.layer} stands twice")
             seen.add((one.layer, one.head))
         return self
+
+
+def check_top(top: int, heads: HeadListSpec) -> None:
+    """Refuse more heads than a list has.
+
+    Raises:
+        ValueError: Both numbers are named.
+    """
+    if top > len(heads.heads):
+        raise ValueError(f"top: {top} asks for more heads than the list has, which is {len(heads.heads)}")

@@ -189,6 +189,7 @@ def test_explain_names_the_views_that_rules_bring(app):
 
 EXIT = {"amateur": {"intervention": {"exit": 0}}}
 CONTRAST = {"contrast": {"amateur": "amateur"}}
+HEADS = {"heads": [{"layer": 0, "head": 1}]}
 BAD = [
     ({"rule": ["cad", "acd"]}, "'cad' and 'acd' cannot go together: both reweigh the evidence"),
     ({"rule": ["adacad", "plausible", "coiecd"]}, "'adacad' and 'coiecd' cannot go together"),
@@ -211,6 +212,12 @@ BAD = [
     ({"rule": {"induced": {"model": "minilm"}}}, "is a model of kind encoder"),
     ({"rule": {"leading_query": {"neutral": "calm"}}}, "asks for the view 'calm', which is not declared"),
     ({"rule": {"plausible": {"of": "both"}}}, "union"),
+    (
+        {"rule": {"lol": {"view": "amateur"}}, "views": EXIT},
+        "reads lower layers of the view 'amateur', which is an early",
+    ),
+    ({"rule": {"decore": {"heads": HEADS, "top": 3}}}, "top: 3 asks for more heads than the list has, which is 1"),
+    ({"rule": CONTRAST, "views": {"amateur": {"intervention": {"heads": {"list": HEADS, "top": 2}}}}}, "top: 2 asks"),
 ]
 
 

@@ -96,7 +96,7 @@ class Dagcd(Rule):
             started._shares = Shares(view.prompt, spans)
         else:
             started.attends = ()
-            started.notes = ("it is not known where the prompt shows passages, so that it lifted nothing",)
+            started.notes = ("it is not known where the prompt shows passages, if any, so that it lifted nothing",)
         return started
 
     def compose(self, nodes: Nodes) -> torch.Tensor:

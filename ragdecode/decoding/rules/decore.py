@@ -12,7 +12,7 @@ from ragdecode.decoding.contrasting import contrasted, entropy, finite, head, wi
 from ragdecode.decoding.head_check import check_heads
 from ragdecode.decoding.rule import Nodes, Rule
 from ragdecode.spec.decode import HeadsSpec, InterventionSpec, ViewSpec
-from ragdecode.spec.heads import HeadListSpec
+from ragdecode.spec.heads import HeadListSpec, check_top
 from ragdecode.spec.reference import Reference
 from ragdecode.spec.registry import register
 from ragdecode.spec.settings import Settings
@@ -47,7 +47,9 @@ class DecoreSettings(Settings):
     """Tokens with less than this share of the best one's probability are out; 0, as in the paper, keeps all."""
 
     @model_validator(mode="after")
-    def _one_weight(self) -> Self:
+    def _fitting(self) -> Self:
+        if "top" in self.model_fields_set:
+            check_top(self.top, self.heads)
         if self.alpha is not None and (self.normalise or self.cap is not None):
             raise ValueError("'normalise' and 'cap' are about the entropy, which a constant 'alpha' replaces")
         return self
@@ -64,7 +66,8 @@ class Decore(Rule):
 
     def __init__(self, settings: DecoreSettings) -> None:
         super().__init__(settings)
-        heads = HeadsSpec(list=settings.heads, top=settings.top, how=settings.how, prompt=settings.prompt)
+        top = min(settings.top, len(settings.heads.heads))
+        heads = HeadsSpec(list=settings.heads, top=top, how=settings.how, prompt=settings.prompt)
         self.declares: Mapping[str, ViewSpec] = {_MASKED: ViewSpec(intervention=InterventionSpec(heads=heads))}
 
     @property

@@ -72,7 +72,7 @@ class KlToEvidence(Rule):
         """The rule with a score table of the request's own."""
         started = copy.copy(self)
         if not self.reads(request):
-            started.notes = ("it is not known where the prompt shows passages, so that it did not act",)
+            started.notes = ("it is not known where the prompt shows passages, if any, so that it did not act",)
         return started
 
     def reads(self, request: Request) -> Mapping[str, Sequence[range]]:
