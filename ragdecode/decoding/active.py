@@ -58,8 +58,9 @@ class Active:
         self.monitors: list[tuple[str, MonitorSession]] = [
             (part.part_name, part.start(request)) for part in request.monitors
         ]
+        begun = [(part.part_name, part.start(request)) for part in request.drafters]
         self.drafters: list[tuple[str, DraftSession]] = [
-            (part.part_name, CatchingUp(part.start(request))) for part in request.drafters
+            (name, session if session.eager else CatchingUp(session)) for name, session in begun
         ]
         self.wants_entropy = any(part.entropy for part in request.monitors)
         self.wants_divergence = any(part.divergence for part in request.monitors)

@@ -146,7 +146,13 @@ class Verified:
 
 
 class DraftSession(ABC):
-    """A drafter at work for one request."""
+    """A drafter at work for one request.
+
+    Attributes:
+        eager: Whether it observes every step with all that was predicted, also those in which it was not asked.
+    """
+
+    eager: ClassVar[bool] = False
 
     @abstractmethod
     def propose(self, nodes: int) -> Draft | Generator[Look, torch.Tensor, Draft]:
@@ -159,7 +165,11 @@ class DraftSession(ABC):
 
     @abstractmethod
     def observe(self, verified: Verified) -> None:
-        """Learn what was accepted; called once a step, with the prompt's first answer token too."""
+        """Learn what was accepted, the prompt's first answer token included.
+
+        Called once a step in which it was asked. Of all others it learns the tokens alone, before it is asked again,
+        unless it is ``eager``.
+        """
 
     @abstractmethod
     def rewind(self, length: int) -> None:

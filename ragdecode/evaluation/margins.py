@@ -174,6 +174,8 @@ class _Probe(Drafter):
 
 
 class _Watch(DraftSession):
+    eager = True
+
     def __init__(self, probe: _Probe) -> None:
         self._probe = probe
 

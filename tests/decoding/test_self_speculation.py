@@ -14,7 +14,7 @@ from ragdecode.decoding.backends.transformers import TransformersBackend
 from ragdecode.decoding.drafters.self_speculation import SelfSpeculation, SelfSpeculationSettings
 from ragdecode.decoding.engine import Engine
 from ragdecode.decoding.monitor import Monitor, MonitorSession, Retrieve, Rewind
-from ragdecode.decoding.request import Sampling
+from ragdecode.decoding.request import Sampling, View
 from ragdecode.decoding.rules.cad import Cad, CadSettings
 from ragdecode.decoding.skipping.choice import SkipChoice
 from ragdecode.decoding.skipping.clasp import choose_layers
@@ -132,7 +132,7 @@ class _Acting(MonitorSession):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_rewinds_and_new_prompts_do_not_disturb_it(method):
-    more = {"monitors": [_Acts(NoSettings())], "retrieve": lambda query: {"with_context": prompt(5, 33)}}
+    more = {"monitors": [_Acts(NoSettings())], "retrieve": lambda query: {"with_context": View(prompt(5, 33))}}
     drafted = both(METHODS[method], max_new_tokens=28, max_rewinds=2, **more)
     assert drafted.stats.drafted > 10
 
@@ -185,7 +185,7 @@ def test_it_does_not_look_before_the_prompt_is_read():
     backend = Counting(stock().config.to_dict(), stock().state_dict(), dtype=torch.float64)
     settings = {"method": "fixed", "skip": [4, 5], "depth": 3, "width": 2, "gain": 0.0}
     views = {"with_context": prompt(3, 150)}
-    more = {"monitors": [_Acts(NoSettings())], "retrieve": lambda query: {"with_context": prompt(5, 140)}}
+    more = {"monitors": [_Acts(NoSettings())], "retrieve": lambda query: {"with_context": View(prompt(5, 140))}}
     item = request("a", views, drafters=[drafter(**settings)], max_new_tokens=25, **more)
     decode(Engine({"main": backend}), item)
     assert fed

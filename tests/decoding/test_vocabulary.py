@@ -264,7 +264,7 @@ def test_draws_for_rejection_are_of_the_shared_tokens():
         while True:
             nodes = 1 + len(looks[-1].draft.tokens)
             answers.append(torch.randn(nodes, 83, generator=generator, dtype=torch.float64).mul(2).log_softmax(-1))
-            looks.append(growing.send(answers[-1]))
+            looks.append(growing.send(answers[-1][looks[-1].wanted]))
     except StopIteration as done:
         tree = done.value
     assert len(looks) == 2
