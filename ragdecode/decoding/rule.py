@@ -144,9 +144,6 @@ class Rule(ABC):
         notes: What a user should know of how it acts on a request; of a started rule.
         recalls: How many of the last rows that it remembered it reads, in `running` and by `Nodes.past`; older ones are
             not kept for longer than a rewind could ask for them. None is all.
-        leads: Whether it begins from the views themselves, whatever a rule before it made of them. It is the first rule
-            of its chain.
-        search: Whether it picks tokens by a score that is no distribution; there is nothing to sample from then.
     """
 
     hidden: ClassVar[bool] = False
@@ -156,8 +153,6 @@ class Rule(ABC):
     reads_hidden: ClassVar[bool] = False
     remembers: ClassVar[bool] = False
     switches: ClassVar[bool] = False
-    leads: ClassVar[bool] = False
-    search: ClassVar[bool] = False
     recalls: int | None = None
     expand: int = 0
     verification: Literal["rejection"] | None = None

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ import numpy as np
 
 from ragdecode.errors import InputError
 from ragdecode.indexing.memory.known import KEYS
+from ragdecode.indexing.vectors.faiss_kinds import Plan
 from ragdecode.indexing.vectors.training import sample, threads, within
 
 if TYPE_CHECKING:
@@ -35,31 +35,6 @@ _ROUNDS = 10
 _CODES = 256
 #: keys read, and added, at once
 _BLOCK = 1 << 14
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is going to be built.
-
-    Attributes:
-        kind: ``flat``, ``ivfpq`` or ``hnsw``.
-        sizes: Its settings, with all defaults filled in.
-        reason: Why it is another than was asked for; empty if it is not.
-    """
-
-    kind: str
-    sizes: dict[str, int] = field(default_factory=dict)
-    reason: str = ""
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """For the manifest."""
-        return {"kind": self.kind, **self.sizes, **({"reason": self.reason} if self.reason else {})}
-
-    @property
-    def summary(self) -> str:
-        """For people."""
-        return f"kind {self.kind}" + (f" ({self.reason})" if self.reason else "")
 
 
 def plan(settings: MemorySettings, entries: int, width: int) -> Plan:

@@ -49,7 +49,7 @@ class Plan:
     """What is going to be built.
 
     Attributes:
-        kind: ``flat``, ``ivf``, ``hnsw`` or ``pq``.
+        kind: ``flat``, ``ivf``, ``hnsw`` or ``pq``; of a memory ``flat``, ``ivfpq`` or ``hnsw``.
         sizes: Its settings, with all defaults filled in.
         reason: Why it is another than was asked for; empty if it is not.
     """
