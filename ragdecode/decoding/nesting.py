@@ -15,7 +15,7 @@ from ragdecode.errors import InputError
 
 #: What the engine does for the rules of a request's own chain alone.
 _ASKED = ("hidden", "evidence", "expand", "layers", "view_layers", "taps", "attends", "remembers", "reads_hidden")
-_ACTS = ("switches", "leads", "search", "verification")
+_ACTS = ("switches", "verification")
 _CALLED = ("meet", "start", "reads", "read", "remember", "running")
 
 
