@@ -43,7 +43,9 @@ class BrokenDrafter(Drafter):
         self.views, self.look_nodes = ("with_context",), 4
 
     def start(self, request):
-        session = SimpleNamespace(propose=lambda nodes: Draft(), observe=lambda v: None, rewind=lambda n: None)
+        session = SimpleNamespace(
+            eager=True, propose=lambda nodes: Draft(), observe=lambda v: None, rewind=lambda n: None
+        )
 
         def bad_look(nodes):
             yield Look("with_context", Draft([VOCAB + 9], [-1], [1.0]))
