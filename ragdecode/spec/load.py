@@ -82,6 +82,7 @@ def document_type(kind: str) -> Any:
     from ragdecode.spec.model import ModelSpec
     from ragdecode.spec.part import Retrievers
     from ragdecode.spec.prompt import PromptSpec
+    from ragdecode.spec.tuning import TuningSpec
 
     types = {
         "indexes": IndexSpec,
@@ -92,6 +93,7 @@ def document_type(kind: str) -> Any:
         "decoding": DecodeSpec,
         "heads": HeadListSpec,
         "detectors": DetectorSpec,
+        "tunings": TuningSpec,
     }
     return types[kind]
 

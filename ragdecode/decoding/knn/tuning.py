@@ -1,7 +1,7 @@
 """Settings of kNN-LM from held-out text: the temperature of the vote, and its weight by distance.
 
-Everything is computed from what a run over the text had cached: no model is needed here. Shapes: M tokens of held-out
-text, k neighbours, B buckets.
+Everything is computed from what a run over the text had cached: no model is needed here. What is found goes to a file
+that YAML names, see `ragdecode.spec.tuning.TuningSpec`. Shapes: M tokens of held-out text, k neighbours, B buckets.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from ragdecode.spec.tuning import BucketsSpec
 
 #: halvings of the interval in which the temperature is looked for
 _HALVINGS = 60
@@ -70,6 +72,18 @@ class Buckets:
 
     edges: NDArray[np.float64]
     weights: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, spec: BucketsSpec) -> Buckets:
+        """The buckets of a file."""
+        return cls(np.asarray(spec.edges, np.float64), np.asarray(spec.weights, np.float64))
+
+    @property
+    def spec(self) -> BucketsSpec:
+        """The buckets as a file holds them."""
+        from ragdecode.spec.tuning import BucketsSpec
+
+        return BucketsSpec(edges=tuple(self.edges.tolist()), weights=tuple(self.weights.tolist()))
 
     def weight(self, nearest: NDArray[np.floating]) -> NDArray[np.float64]:
         """Weights for the distances of nearest neighbours ``[N]``; 0 where there is none."""
