@@ -1,0 +1,1 @@
+"""Evaluation runs: pipelines x data sets x settings x seeds, journalled sample by sample."""
