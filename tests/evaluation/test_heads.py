@@ -15,7 +15,7 @@ from ragdecode.evaluation.heads import copying
 from ragdecode.evaluation.heads.copying import all_heads, copied, find_retrieval_heads, recall
 from ragdecode.evaluation.heads.detector import train
 from ragdecode.evaluation.heads.haystack import Trial, documentation, needles, trials
-from ragdecode.evaluation.heads.logistic import auc, best_strength, fit, folds
+from ragdecode.evaluation.learning.logistic import auc, best_strength, fit, folds
 from ragdecode.evaluation.heads.questions import read_questions
 from ragdecode.evaluation.heads.used_context import Examples, collect, golden_places
 from ragdecode.models.catalogue import find_model

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ragdecode.errors import RunError
-from ragdecode.evaluation.heads.logistic import Logistic, auc, best_strength, fit, folds
+from ragdecode.evaluation.learning.logistic import Logistic, auc, best_strength, fit, folds
 from ragdecode.spec.detector import DetectorHead, DetectorSpec
 
 if TYPE_CHECKING:

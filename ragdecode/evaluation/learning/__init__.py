@@ -1,0 +1,1 @@
+"""Small models that learn from labelled examples: logistic regression, boosted trees, calibration."""
