@@ -7,7 +7,7 @@ from typing import Any
 
 from ragdecode.decoding.active import Active
 from ragdecode.decoding.events import ActionEvent, Event, RetractEvent
-from ragdecode.decoding.monitor import Action, Retrieve, Rewind, Stop
+from ragdecode.decoding.monitor import Action, Flag, Retrieve, Rewind, Stop
 
 
 def act(active: Active, name: str, action: Action, events: list[Event]) -> None:
@@ -27,7 +27,13 @@ def act(active: Active, name: str, action: Action, events: list[Event]) -> None:
     elif isinstance(action, Retrieve):
         _retrieve(active, name, action, events)
     else:
-        tell(active, name, "flag", action.detail, events)
+        tell_flag(active, name, action, events)
+
+
+def tell_flag(active: Active, name: str, flag: Flag, events: list[Event]) -> None:
+    """Say what a monitor noted."""
+    for detail in (flag.detail, *flag.more):
+        tell(active, name, "flag", detail, events)
 
 
 def _retrieve(active: Active, name: str, action: Retrieve, events: list[Event]) -> None:

@@ -38,6 +38,7 @@ class Active:
         constraint_states: States of the constraints after 0, 1, ... accepted tokens.
         bans: Tokens that a rewind forbids, by position.
         epoch: Raised by every rewind, so that the same noise is not drawn twice.
+        monitor_layers: Blocks of the target whose states monitors measure.
         shown: Characters that were announced.
         announced: Tokens that were announced.
         finished: Why the answer ended, once it did.
@@ -49,7 +50,9 @@ class Active:
         self.request = request
         self._vocab = vocab_size
         self.rows: dict[str, Row] = {}
+        started = time.perf_counter()
         self.ruling = Ruling(request)
+        beginning = time.perf_counter() - started  # a rule may read passages then
         self.sampling = request.sampling
         self.tokens: list[int] = []
         self.records: list[TokenRecord] = []
@@ -66,6 +69,7 @@ class Active:
         self.wants_divergence = any(part.divergence for part in request.monitors)
         self.wants_rules = any(part.rules for part in request.monitors)
         self.wants_hidden = any(part.hidden for part in request.monitors) or any(part.hidden for part in request.rules)
+        self.monitor_layers = sorted({layer for part in request.monitors for layer in part.layers})
         self.stream = TextStream(request.detokenize, request.stop_strings) if request.detokenize else None
         self.bans: dict[int, set[int]] = {}
         self.epoch = 0
@@ -75,8 +79,11 @@ class Active:
         self.finished: FinishReason | None = None
         self.failure: Exception | None = None
         self.notes: list[str] = [f"rule {rule.part_name}: {note}" for rule in self.ruling.rules for note in rule.notes]
+        begun_with = zip(request.constraints, self.constraints, strict=True)
+        self.notes += [f"constraint {part.part_name}: {note}" for part, session in begun_with for note in session.notes]
         self.slot: Slot | None = None
         self.stats = Stats(prompt_tokens=len(request.views[TARGET].prompt))
+        self._beginning = beginning
         self._seen: torch.Tensor | None = None
         self._started: float | None = None
         self._first: float | None = None
@@ -202,6 +209,8 @@ class Active:
         self.ruling.begin_rows(self.rows)
         for _, drafter in self.drafters:
             drafter.retrieved(mine)
+        for _, monitor in self.monitors:
+            monitor.retrieved(views)
 
     def result(self) -> Result:
         """The finished answer."""
@@ -214,7 +223,7 @@ class Active:
         stats.new_tokens = keep
         if self._started is not None:
             end = time.perf_counter()
-            stats.prefill_seconds = (self._first or end) - self._started
+            stats.prefill_seconds = self._beginning + (self._first or end) - self._started
             stats.decode_seconds = end - self._first if self._first is not None else 0.0
         return Result(
             id=self.request.id,
@@ -225,6 +234,11 @@ class Active:
             stats=stats,
             monitors={name: session.record() for name, session in self.monitors},
             notes=tuple(self.notes),
+            constraints={
+                part.part_name: record
+                for part, session in zip(self.request.constraints, self.constraints, strict=True)
+                if (record := session.record(self.text)) is not None
+            },
         )
 
     def close(self) -> None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
-from ragdecode.decoding.actions import act, tell
+from ragdecode.decoding.actions import act, tell_flag
 from ragdecode.decoding.active import Active
 from ragdecode.decoding.compose import Composed
 from ragdecode.decoding.drafter import Verified
-from ragdecode.decoding.events import Event, TokenEvent
+from ragdecode.decoding.events import Event, TokenEvent, VerdictEvent
 from ragdecode.decoding.monitor import Accepted, Action, Flag
 from ragdecode.decoding.request import TARGET, TokenRecord
 from ragdecode.decoding.signals import NodeSignals
@@ -44,11 +45,21 @@ def commit(item: Composed, nodes: Sequence[NodeSignals]) -> list[Event]:
         active.stats.committed += 1
         if token in active.request.end_tokens:
             active.finished = "stop"
+            for (_, session), measured in zip(active.monitors, signal.measured, strict=True):
+                session.ending(measured)
             break
         source = tree.sources[path[depth + 1]][0] if depth + 1 < len(path) else MODEL
+        explained = {name: explain(node, token) for name, explain in item.explained.items()}
         active.append(
             TokenRecord(
-                before + depth, token, signal.logprob, signal.views, source, signal.choices, signal.alternatives
+                position=before + depth,
+                token=token,
+                logprob=signal.logprob,
+                views=signal.views,
+                source=source,
+                choices=signal.choices,
+                alternatives=signal.alternatives,
+                explained=explained,
             )
         )
         cut = _observe(active, item, node, signal, events)
@@ -79,6 +90,8 @@ def commit(item: Composed, nodes: Sequence[NodeSignals]) -> list[Event]:
         act(active, *cut, events)
     if active.finished:
         _last_words(active, events)
+    for name, session in active.monitors:
+        events += [VerdictEvent(active.request.id, name, verdict) for verdict in session.told()]
     _announce(active, events)
     return events
 
@@ -129,10 +142,10 @@ def _observe(
         rules=signal.rules,
     )
     cut: tuple[str, Action] | None = None
-    for name, session in active.monitors:
-        action = session.observe(token)
+    for (name, session), measured in zip(active.monitors, signal.measured, strict=True):
+        action = session.observe(replace(token, measured=measured))
         if isinstance(action, Flag):
-            tell(active, name, "flag", action.detail, events)
+            tell_flag(active, name, action, events)
         elif action is not None and cut is None:
             cut = name, action
     return cut

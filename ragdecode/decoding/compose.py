@@ -16,7 +16,7 @@ from ragdecode.decoding.guard import Guarded
 from ragdecode.decoding.owners import Owners, ancestry
 from ragdecode.decoding.picking import pick
 from ragdecode.decoding.request import TARGET
-from ragdecode.decoding.rule import Nodes, Rule
+from ragdecode.decoding.rule import Explain, Nodes, Rule
 from ragdecode.decoding.tree import Tree
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ class Composed:
         dead: Whether everything is forbidden there, bool ``[N]``, on the device.
         remembered: By rule (its place in the chain), what it remembers of each node ``[N, X]``.
         told: What rules tell of each node ``[N]``, as ``rule.name``, if a monitor asked.
+        explained: By rule, what it can tell of tokens picked after nodes, if the request asked.
         beyond: Nodes after which another view predicts than those that ran: what is predicted there means nothing.
     """
 
@@ -75,6 +76,7 @@ class Composed:
     dead: torch.Tensor
     remembered: Mapping[int, torch.Tensor] = field(default_factory=dict)
     told: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    explained: Mapping[str, Explain] = field(default_factory=dict)
     beyond: frozenset[int] = frozenset()
 
 
@@ -135,8 +137,27 @@ def _group(group: Sequence[Predicted], expand: Expand) -> list[Composed]:
         remembered = {index: table[span] for index, table in ruled.remembered.items()}
         told = {name: table[span] for name, table in ruled.told.items()} if item.active.wants_rules else {}
         beyond = _beyond(item, remembered)
-        results.append(Composed(item, log_probs, own, picked, dead, remembered, told, beyond))
+        _count(item.active, ruled.tallies, span)
+        explained = _shifted(ruled.explained, span.start) if item.active.request.explain else {}
+        results.append(Composed(item, log_probs, own, picked, dead, remembered, told, explained, beyond))
     return results
+
+
+def _count(active: Active, tallies: Mapping[str, Mapping[str, Sequence[int]]], span: slice) -> None:
+    """Add up what rules count at the nodes of one request."""
+    for name, counts in tallies.items():
+        own = active.stats.rules.setdefault(name, {})
+        for what, values in counts.items():
+            own[what] = own.get(what, 0) + sum(values[span])
+
+
+def _shifted(explained: Mapping[str, Explain], start: int) -> dict[str, Explain]:
+    """The same for nodes that are counted from ``start`` on."""
+
+    def from_start(explain: Explain) -> Explain:
+        return lambda node, token: explain(start + node, token)
+
+    return {name: from_start(explain) for name, explain in explained.items()}
 
 
 def _beyond(item: Predicted, remembered: Mapping[int, torch.Tensor]) -> frozenset[int]:
@@ -170,12 +191,16 @@ class Ruled:
         accepting: Those that draws are tested by, where a rule asks for others.
         remembered: By rule, what it remembers of each node ``[N, X]``.
         told: What rules tell of each node ``[N]``, as ``rule.name``, if a monitor asked.
+        tallies: By rule, what it counts at each node ``[N]``.
+        explained: By rule, what it can tell of tokens picked after nodes, if a request asked.
     """
 
     log_probs: torch.Tensor
     accepting: torch.Tensor | None = None
     remembered: Mapping[int, torch.Tensor] = field(default_factory=dict)
     told: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    tallies: Mapping[str, Mapping[str, Sequence[int]]] = field(default_factory=dict)
+    explained: Mapping[str, Explain] = field(default_factory=dict)
 
 
 def apply_rules(group: Sequence[Predicted], views: Mapping[str, torch.Tensor], expand: Expand) -> Ruled:
@@ -195,6 +220,8 @@ def apply_rules(group: Sequence[Predicted], views: Mapping[str, torch.Tensor], e
         hidden=hidden,
         path=owners.path,
         lengths=owners.lengths(),
+        tokens=owners.tokens(),
+        parents=owners.parents(),
         early=_early(group, rules, composed.shape[-1]),
         view_early=_view_early(group, rules, composed.shape[-1]),
         taps={name: torch.cat([item.taps[name] for item in group]) for rule in rules for name in rule.taps},
@@ -203,6 +230,9 @@ def apply_rules(group: Sequence[Predicted], views: Mapping[str, torch.Tensor], e
     remembered: dict[int, torch.Tensor] = {}
     told: dict[str, torch.Tensor] = {}
     asked = any(item.active.wants_rules for item in group)
+    pieces = max(item.active.request.explain for item in group)
+    tallies: dict[str, Mapping[str, Sequence[int]]] = {}
+    explained: dict[str, Explain] = {}
 
     def prepare(index: int, rule: Rule, nodes: Nodes) -> Nodes:
         nodes = replace(nodes, attention=_attention(group, rule))
@@ -211,14 +241,18 @@ def apply_rules(group: Sequence[Predicted], views: Mapping[str, torch.Tensor], e
             seen = torch.cat([*expand(group, candidates.split(sizes))])
             nodes = replace(nodes, candidates=candidates, candidate_hidden=seen)
         if rule.remembers:
-            remembered[index] = rule.remember(nodes)
+            remembered[index] = rule.remember(replace(nodes, past=owners.accepted(index)))
             nodes = replace(nodes, past=owners.past(index, remembered[index]))
         if asked:
             told.update({f"{rule.part_name}.{name}": value for name, value in rule.signals(nodes).items()})
+        if counts := rule.tally(nodes):
+            tallies[rule.part_name] = counts
+        if pieces and (told_of := rule.explain(nodes, pieces)) is not None:
+            explained[rule.part_name] = told_of
         return nodes
 
     log_probs, accepting = fold(rules, nodes, prepare)
-    return Ruled(log_probs, accepting, remembered, told)
+    return Ruled(log_probs, accepting, remembered, told, tallies, explained)
 
 
 #: Adds to the nodes what one rule of a chain asks for.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ragdecode.spec.settings import Settings
@@ -31,11 +32,27 @@ class ConstraintSession(ABC):
     def mask(self, state: Any) -> torch.Tensor | None:
         """Forbidden tokens, bool ``[V]`` on the CPU; None forbids nothing. All forbidden ends the answer."""
 
+    @property
+    def notes(self) -> Sequence[str]:
+        """What a user should know of how it acts on the request."""
+        return ()
+
+    def record(self, text: str) -> Any:
+        """What it has to tell of a finished answer, as plain data; None if nothing."""
+        return None
+
 
 class Constraint(ABC):
-    """A constraint as declared; makes a session a request."""
+    """A constraint as declared; makes a session a request.
+
+    Attributes:
+        spells: Whether it wants `Request.vocabulary`, the tokens as bytes.
+        unmixable: Other constraints that it cannot act beside, by name, and why.
+    """
 
     part_name: ClassVar[str] = ""
+    spells: ClassVar[bool] = False
+    unmixable: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, settings: Settings) -> None:
         self.settings: Any = settings

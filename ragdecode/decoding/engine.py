@@ -27,7 +27,12 @@ from ragdecode.decoding.request import TARGET, Request
 from ragdecode.decoding.row import Row
 from ragdecode.decoding.schedule import Work, plan
 from ragdecode.decoding.speculation.governor import FixedTree, Governor
-from ragdecode.decoding.speculation.preconditions import check_interventions, check_rules, check_verification
+from ragdecode.decoding.speculation.preconditions import (
+    check_constraints,
+    check_interventions,
+    check_rules,
+    check_verification,
+)
 from ragdecode.decoding.speculation.trees import draft_trees, settle
 from ragdecode.errors import InputError, RunError
 
@@ -270,9 +275,10 @@ class Engine:
             raise InputError("max_new_tokens and max_draft_nodes must be at least 1")
         if request.stop_strings and request.detokenize is None:
             raise InputError("stop strings need a detokenizer", hint="give the request `detokenize`")
-        if request.alternatives < 0 or request.max_rewinds < 0:
-            raise InputError("alternatives and max_rewinds must not be negative")
+        if min(request.alternatives, request.max_rewinds, request.explain) < 0:
+            raise InputError("alternatives, explain and max_rewinds must not be negative")
         check_rules(request)
+        check_constraints(request)
         check_verification(request)
         for name, verified in _needed_views(request).items():
             view = request.views.get(name)
@@ -299,6 +305,8 @@ class Engine:
             rule.meet(models)
         for drafter in request.drafters:
             drafter.meet(models)
+        for monitor in request.monitors:
+            monitor.meet(models)
 
 
 def _needed_views(request: Request) -> dict[str, bool]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +34,14 @@ class ActionEvent(Event):
     monitor: str
     action: str
     detail: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class VerdictEvent(Event):
+    """A monitor judged a sentence; comes before the text that completes the sentence is shown."""
+
+    monitor: str
+    verdict: Mapping[str, Any]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,9 @@ from ragdecode.spec.settings import Settings
 if TYPE_CHECKING:
     import torch
 
-    from ragdecode.decoding.request import Request
+    from ragdecode.decoding.backend import Backend
+    from ragdecode.decoding.request import Request, View
+    from ragdecode.spec.model import ModelSpec
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Accepted:
         hidden: The target's last hidden state that predicted it ``[H]``, for monitors that declare ``hidden``.
         divergence: KL(target view || other view) in nats, by other view, for monitors that declare ``divergence``.
         rules: What rules tell of the node that predicted it, as ``rule.name``, for monitors that declare ``rules``.
+        measured: What `Monitor.measure` made of the node that predicted it, by name.
     """
 
     position: int
@@ -40,13 +43,33 @@ class Accepted:
     hidden: torch.Tensor | None = None
     divergence: Mapping[str, float] = field(default_factory=dict)
     rules: Mapping[str, float] = field(default_factory=dict)
+    measured: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a step has of N nodes of one request, on the device.
+
+    Attributes:
+        log_probs: Each view's log-probabilities ``[N, V]``.
+        states: Residual stream of the target after the blocks of `Monitor.layers` ``[N, H]``, before the final norm.
+    """
+
+    log_probs: Mapping[str, torch.Tensor]
+    states: Mapping[int, torch.Tensor]
 
 
 @dataclass(frozen=True)
 class Flag:
-    """Note something and go on."""
+    """Note something and go on.
+
+    Attributes:
+        detail: For people and programs.
+        more: Details of further flags at the same place.
+    """
 
     detail: Mapping[str, Any] = field(default_factory=dict)
+    more: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True)
@@ -99,6 +122,16 @@ class MonitorSession(ABC):
     def observe(self, token: Accepted) -> Action | None:
         """See the next accepted token; an action other than `Flag` ends the step's path there."""
 
+    def ending(self, measured: Mapping[str, float]) -> None:  # noqa: B027
+        """An end token was picked: what `Monitor.measure` made of the answer's last token's node; before `finish`."""
+
+    def told(self) -> Sequence[Mapping[str, Any]]:
+        """What became known since the last call, as plain data for an event each; asked after every step."""
+        return ()
+
+    def retrieved(self, views: Mapping[str, View]) -> None:  # noqa: B027
+        """Other prompts were put before the answer, which show other passages."""
+
     def finish(self, text: str) -> Action | None:
         """See the whole text once the answer is about to end; may still act.
 
@@ -125,18 +158,40 @@ class Monitor(ABC):
     Attributes:
         entropy, hidden, divergence, rules: Signals that it needs.
         views: Views that it needs besides the target.
+        evidence: Whether it reads the passages that the target shows (`View.passages`).
+        layers: Blocks of the target whose states `measure` reads, counted from 0; known once it met the model.
+        models: Models that it asks about texts, by the name under which `Request.resources` holds them: of an encoder
+            a callable from n texts to vectors of length 1 ``[n, D]``, of an entailment model one from n pairs
+            (premise, hypothesis) to probabilities ``[n]``.
     """
 
     entropy: ClassVar[bool] = False
     hidden: ClassVar[bool] = False
     divergence: ClassVar[bool] = False
     rules: ClassVar[bool] = False
+    evidence: ClassVar[bool] = False
     views: Sequence[str] = ()
+    layers: tuple[int, ...] = ()
+    models: Mapping[str, ModelSpec] = {}
 
     part_name: ClassVar[str] = ""
 
     def __init__(self, settings: Settings) -> None:
         self.settings: Any = settings
+
+    def meet(self, models: Mapping[str, Backend]) -> None:  # noqa: B027
+        """Look at the model of each view, before any request: settle what depends on it.
+
+        Raises:
+            InputError: The monitor cannot work with these models.
+        """
+
+    def measure(self, seen: Seen) -> Mapping[str, torch.Tensor]:
+        """Numbers of its own about each node ``[N]``, by name, on the device; they come with the step's one transfer.
+
+        The token that a node predicts is observed with them; the node's own token is the one before.
+        """
+        return {}
 
     @abstractmethod
     def start(self, request: Request) -> MonitorSession:

@@ -44,6 +44,22 @@ class Owners:
         item, _, local = self._owner[node]
         return path_of(item.active.tokens, item.tree.path(local), last)
 
+    def tokens(self) -> list[int]:
+        """The last token that was read at each node [N]."""
+        return [item.tree.tokens[node] for item, _, node in self._owner]
+
+    def parents(self) -> list[int]:
+        """The node above each node, -1 for roots [N]."""
+        return [first + item.tree.parents[node] if node else -1 for item, first, node in self._owner]
+
+    def accepted(self, index: int) -> Past:
+        """What a rule remembered of the accepted tokens before the root of a node's tree ``[t, X]``."""
+
+        def past(node: int, last: int | None = None, /) -> torch.Tensor:
+            return self._owner[node][0].active.ruling.memories[index].last(last)
+
+        return past
+
     def past(self, index: int, remembered: torch.Tensor) -> Past:
         """What a rule remembers on the way to a node, of ``remembered [N, X]`` and of what was accepted before."""
 

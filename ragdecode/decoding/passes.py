@@ -93,7 +93,7 @@ def _layers(share: _Share) -> Sequence[int]:
     """Blocks whose states are read in a share's row."""
     active, view = share.active, share.row.view
     if view == TARGET:
-        return active.ruling.layers
+        return sorted({*active.ruling.layers, *(active.monitor_layers if share.nodes else ())})
     return sorted({layer for rule in active.rules for layer in rule.view_layers.get(view, ())})
 
 

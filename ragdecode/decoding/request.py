@@ -22,6 +22,19 @@ FinishReason = Literal["stop", "length", "monitor", "constraint", "cancelled"]
 
 
 @dataclass(frozen=True)
+class PassageText:
+    """A passage as a view shows it.
+
+    Attributes:
+        id: Its id in the records.
+        text: Its text.
+    """
+
+    id: str
+    text: str
+
+
+@dataclass(frozen=True)
 class View:
     """One way of showing a model the same request.
 
@@ -32,6 +45,7 @@ class View:
         intervention: What it changes inside the model. An early exit has no row of its own: it reads the target's, and
             its prompt and model are the target's.
         evidence: Where its prompt shows the passages, in order of place; empty where that is not known.
+        passages: The passages that it shows, in the order of the request; empty where they are not known.
     """
 
     prompt: Sequence[int]
@@ -39,6 +53,7 @@ class View:
     role: Literal["rule", "draft", "both"] = "both"
     intervention: Intervention | None = None
     evidence: Sequence[Evidence] = ()
+    passages: Sequence[PassageText] = ()
 
 
 @dataclass(frozen=True)
@@ -102,9 +117,12 @@ class Request:
         detokenize: Token ids to text; without it there is no text, and no stop strings.
         tokenize: Text to token ids, as it would continue an answer; for constraints and drafters that need it.
         alternatives: How many of the best tokens to report at each position (a trace wants some).
-        resources: What parts read besides the request, by name; a drafter's `Drafter.resources` says what it needs.
+        explain: How many pieces of evidence rules are to tell for each token, at most; 0 asks for none.
+        resources: What parts read besides the request, by name: see `Drafter.resources` and `Rule.resources`.
         vocabularies: Vocabularies by model, where a drafter's view has another one than the target; else empty.
         retrieve: Called by a monitor's ``retrieve`` action: query to the views with their new prompts.
+        vocabulary: The target's tokens as bytes, where a constraint or the search wants them (`Constraint.spells`).
+        passages: The evidence, as pairs of id and text, in the order in which it is numbered for the model.
     """
 
     id: str
@@ -123,9 +141,12 @@ class Request:
     detokenize: Callable[[Sequence[int]], str] | None = None
     tokenize: Callable[[str], list[int]] | None = None
     alternatives: int = 0
+    explain: int = 0
     resources: Mapping[str, Any] = field(default_factory=dict)
     vocabularies: Mapping[str, Vocabulary] = field(default_factory=dict)
     retrieve: Callable[[str], Mapping[str, View]] | None = None
+    vocabulary: Vocabulary | None = None
+    passages: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True)
@@ -155,6 +176,7 @@ class TokenRecord:
         source: The drafter that proposed it, or ``model``.
         choices: Most probable token of each view; filled when alternatives are asked for.
         alternatives: The best tokens by composed probability; empty unless asked for.
+        explained: By rule, what it tells of the token; empty unless asked for.
     """
 
     position: int
@@ -164,6 +186,7 @@ class TokenRecord:
     source: str
     choices: Mapping[str, int] = field(default_factory=dict)
     alternatives: Sequence[Alternative] = ()
+    explained: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass
@@ -180,13 +203,15 @@ class Stats:
         forward_rows: Rows (request x view) that those passes advanced.
         drafted: Draft tokens that were verified.
         accepted: Draft tokens that were accepted.
-        prefill_seconds: Time until the first token was known, from the start of the request's first pass.
+        prefill_seconds: Time until the first token was known, from the start of the request's first pass, and what its
+            rules took to begin before it.
         decode_seconds: Time from the first token to the end.
         sources: Per drafter: tokens proposed and accepted.
         nodes: Nodes that the verified trees had, the roots included.
         asked: Per drafter: steps in which it was asked.
         draft_seconds: Time from the start of each step until its tree was chosen, the passes of drafters included;
             of a step that requests share, each of them has its part.
+        rules: Per rule: what it counted at the nodes of all steps, those of refused drafts included.
     """
 
     prompt_tokens: int = 0
@@ -204,6 +229,7 @@ class Stats:
     nodes: int = 0
     asked: dict[str, int] = field(default_factory=dict)
     draft_seconds: float = 0.0
+    rules: dict[str, dict[str, int]] = field(default_factory=dict)
 
     @property
     def mean_accepted(self) -> float:
@@ -224,6 +250,7 @@ class Result:
         stats: What it cost.
         monitors: What each monitor recorded, by its name.
         notes: Things a user should know, such as a rewind.
+        constraints: What each constraint recorded, by its name; those that recorded nothing are left out.
     """
 
     id: str
@@ -234,3 +261,4 @@ class Result:
     stats: Stats
     monitors: Mapping[str, Any]
     notes: Sequence[str] = ()
+    constraints: Mapping[str, Any] = field(default_factory=dict)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
@@ -76,6 +76,10 @@ class EarlyLayer(Protocol):
         """Logits ``[N, C]`` of the token ids ``columns [N, C]`` alone; without the final norm if not ``normed``."""
 
 
+#: What a rule tells of a token that was picked after a node: plain data, for people.
+Explain = Callable[[int, int], Mapping[str, Any]]
+
+
 def _no_past(node: int, last: int | None = None, /) -> torch.Tensor:
     raise ValueError("this rule remembers nothing")
 
@@ -91,6 +95,8 @@ class Nodes:
         path: ``path(n)`` is the list of tokens generated up to and including node n, ``path(n, 8)`` its last 8;
             computed when called, in time proportional to the list.
         lengths: How many tokens these are ``[N]``.
+        tokens: The last token that was read at each node ``[N]``; the prompt's, where none was generated.
+        parents: The node above each node, -1 for the first of a tree ``[N]``; parents come before children.
         early: The target after the blocks that rules named in `Rule.layers`, by block.
         view_early: Other views after the blocks that rules named in `Rule.view_layers`, by view and block.
         taps: Vectors of the target's last block ``[N, W]`` that rules named in `Rule.taps`, by name.
@@ -107,6 +113,8 @@ class Nodes:
     hidden: Mapping[str, torch.Tensor] = field(default_factory=dict)
     path: Path = lambda _node, _last=None: []
     lengths: Sequence[int] = ()
+    tokens: Sequence[int] = ()
+    parents: Sequence[int] = ()
     early: Mapping[int, EarlyLayer] = field(default_factory=dict)
     view_early: Mapping[str, Mapping[int, EarlyLayer]] = field(default_factory=dict)
     taps: Mapping[str, torch.Tensor] = field(default_factory=dict)
@@ -142,6 +150,7 @@ class Rule(ABC):
         remembers: Whether it keeps something of every accepted node; see `remember`.
         switches: Whether one of its views runs at a time; see `running`. It is the first rule of its chain.
         notes: What a user should know of how it acts on a request; of a started rule.
+        resources: Names of what it reads besides the request, such as a memory; see `Request.resources`.
         recalls: How many of the last rows that it remembered it reads, in `running` and by `Nodes.past`; older ones are
             not kept for longer than a rewind could ask for them. None is all.
     """
@@ -149,9 +158,9 @@ class Rule(ABC):
     hidden: ClassVar[bool] = False
     reweighs: ClassVar[str | None] = None
     on_trees: ClassVar[bool] = True
-    evidence: ClassVar[bool] = False
+    evidence: bool = False
     reads_hidden: ClassVar[bool] = False
-    remembers: ClassVar[bool] = False
+    remembers: bool = False
     switches: ClassVar[bool] = False
     recalls: int | None = None
     expand: int = 0
@@ -163,6 +172,7 @@ class Rule(ABC):
     taps: tuple[str, ...] = ()
     attends: tuple[tuple[int, int], ...] = ()
     notes: Sequence[str] = ()
+    resources: Sequence[str] = ()
 
     part_name: ClassVar[str] = ""
 
@@ -181,6 +191,13 @@ class Rule(ABC):
 
         Raises:
             InputError: The rule cannot work with these models.
+        """
+
+    def equip(self, resources: Mapping[str, Any]) -> None:  # noqa: B027
+        """Look at its `resources`, before any request; requests bring them again (`Request.resources`).
+
+        Raises:
+            InputError: One is missing, or is not what its settings ask for.
         """
 
     def start(self, request: Request) -> Rule:
@@ -211,6 +228,21 @@ class Rule(ABC):
         """
         return {}
 
+    def tally(self, nodes: Nodes) -> Mapping[str, Sequence[int]]:
+        """Counts of its own at each node, by name ``[N]``: what the statistics of a request add up.
+
+        Called with what `compose` gets.
+        """
+        return {}
+
+    def explain(self, nodes: Nodes, count: int) -> Explain | None:
+        """What can be told of tokens that will be picked after nodes, ``count`` pieces of evidence at most for each.
+
+        Called with what `compose` gets, where a request asks to be explained. What it gives is called for accepted
+        tokens only.
+        """
+        return None
+
     def reads(self, request: Request) -> Mapping[str, Sequence[range]]:
         """Places of each view's prompt whose predictions it wants while the prompt is read; not the last token's.
 
@@ -232,7 +264,8 @@ class Rule(ABC):
     def remember(self, nodes: Nodes) -> torch.Tensor:
         """What is kept of each node if it is accepted ``[N, X]``; called before `compose`, where ``remembers``.
 
-        A value may depend on the node and its ancestors' tokens, not on `Nodes.past`.
+        A value may depend on the node and its ancestors. Here `Nodes.past` gives what was remembered of accepted tokens
+        alone; of nodes above in the same tree the rule has just computed it (`Nodes.parents`).
         """
         raise NotImplementedError(f"the rule {self.part_name} says that it remembers, but not what")
 

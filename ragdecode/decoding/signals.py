@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from ragdecode.decoding.compose import Composed
+from ragdecode.decoding.divergence import entropy, kl
+from ragdecode.decoding.monitor import Seen
 from ragdecode.decoding.request import TARGET, Alternative
+
+#: What each monitor of a request measures at its N nodes ``[N]``, by name.
+Measures = Sequence[Mapping[str, torch.Tensor]]
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,7 @@ class NodeSignals:
         entropy: Entropy of the composed distribution in nats, or None.
         divergence: KL(target || view) in nats by view, if asked for.
         rules: What rules tell, as ``rule.name``, if asked for.
+        measured: What monitors measure, by the monitor's place among the request's and the measure's name.
         choices: Most probable token of each view, if alternatives were asked for.
         alternatives: The best tokens, if asked for.
     """
@@ -34,37 +40,41 @@ class NodeSignals:
     entropy: float | None
     divergence: dict[str, float]
     rules: dict[str, float]
+    measured: list[dict[str, float]]
     choices: dict[str, int]
     alternatives: Sequence[Alternative]
 
 
 def read(batch: Sequence[Composed]) -> list[list[NodeSignals]]:
     """Signals of every node of every request; synchronises with the device once."""
-    packed = [_pack(item) for item in batch]  # each [N, C]
+    measures = [_measured(item) for item in batch]
+    packed = [_pack(item, own) for item, own in zip(batch, measures, strict=True)]  # each [N, C]
     flat = torch.cat([table.flatten() for table in packed]).tolist()
     results = []
     start = 0
-    for item, table in zip(batch, packed, strict=True):
+    for item, own, table in zip(batch, measures, packed, strict=True):
         rows, width = table.shape
-        results.append([_unpack(item, flat[start + node * width : start + (node + 1) * width]) for node in range(rows)])
+        results.append(
+            [_unpack(item, own, flat[start + node * width : start + (node + 1) * width]) for node in range(rows)]
+        )
         start += rows * width
     return results
 
 
-def _pack(item: Composed) -> torch.Tensor:
+def _pack(item: Composed, measures: Measures) -> torch.Tensor:
     active = item.predicted.active
     picked = item.picked[:, None]  # [N, 1]
     columns = [picked, item.dead[:, None], item.log_probs.gather(-1, picked)]
     columns += [table.gather(-1, picked) for table in item.views.values()]
     if active.wants_entropy:
-        finite = item.log_probs.clamp(min=torch.finfo(item.log_probs.dtype).min)
-        columns.append(-(finite.exp() * finite).sum(-1, keepdim=True))
+        columns.append(entropy(item.log_probs)[:, None])
     if active.wants_divergence:
         target = item.views[TARGET]  # a rule that runs another model in its place goes with no such monitor
         for view, table in item.views.items():
             if view != TARGET:
-                columns.append(_divergence(target, table))
+                columns.append(kl(target, table)[:, None])
     columns += [value[:, None] for value in item.told.values()]
+    columns += [value[:, None] for own in measures for value in own.values()]
     if k := min(active.request.alternatives, item.log_probs.shape[-1]):
         best = item.log_probs.topk(k, dim=-1)
         columns += [table.argmax(-1, keepdim=True) for table in item.views.values()]
@@ -74,13 +84,12 @@ def _pack(item: Composed) -> torch.Tensor:
     return torch.cat([column.to(item.log_probs.dtype) for column in columns], dim=-1)
 
 
-def _divergence(target: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """KL(target || other) in nats ``[N, 1]`` of log-probabilities ``[N, V]``; finite, impossible tokens included."""
-    floor = -1e4  # a probability of 0 in the other view would make it infinite, 0 in both undefined
-    return (target.exp() * (target.clamp(min=floor) - other.clamp(min=floor))).sum(-1, keepdim=True)
+def _measured(item: Composed) -> list[Mapping[str, torch.Tensor]]:
+    seen = Seen(item.views, item.predicted.states)
+    return [part.measure(seen) for part in item.predicted.active.request.monitors]
 
 
-def _unpack(item: Composed, values: list[float]) -> NodeSignals:
+def _unpack(item: Composed, measures: Measures, values: list[float]) -> NodeSignals:
     active, views = item.predicted.active, list(item.views)
     rest = iter(values)
     token, dead, logprob = int(next(rest)), bool(next(rest)), next(rest)
@@ -88,6 +97,7 @@ def _unpack(item: Composed, values: list[float]) -> NodeSignals:
     entropy = next(rest) if active.wants_entropy else None
     divergence = {view: next(rest) for view in views if view != TARGET} if active.wants_divergence else {}
     rules = {name: next(rest) for name in item.told}
+    measured = [{name: next(rest) for name in own} for own in measures]
     choices: dict[str, int] = {}
     alternatives: list[Alternative] = []
     if k := min(active.request.alternatives, item.log_probs.shape[-1]):
@@ -98,4 +108,4 @@ def _unpack(item: Composed, values: list[float]) -> NodeSignals:
         alternatives = [
             Alternative(tokens[i], scores[i], {view: table[i] for view, table in tables.items()}) for i in range(k)
         ]
-    return NodeSignals(token, dead, logprob, by_view, entropy, divergence, rules, choices, alternatives)
+    return NodeSignals(token, dead, logprob, by_view, entropy, divergence, rules, measured, choices, alternatives)

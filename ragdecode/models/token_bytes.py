@@ -48,8 +48,9 @@ class TokenBytes:
             read = _of_sentence_piece
         else:
             raise InputError(
-                f"a tokenizer that decodes with {', '.join(sorted(kinds)) or 'nothing'} cannot be compared with others",
-                hint="byte-level BPE and SentencePiece tokenizers can",
+                f"a tokenizer that decodes with {', '.join(sorted(kinds)) or 'nothing'} does not tell which bytes its "
+                "tokens write; drafting with another vocabulary and some constraints need them",
+                hint="take a model with a byte-level BPE or SentencePiece tokenizer",
             )
         for piece, id_ in pieces.items():
             if id_ not in self._control:

@@ -9,7 +9,7 @@ from ragdecode.decoding.request import Result, TokenRecord
 from ragdecode.pipeline.answer import Answer, Seconds
 from ragdecode.pipeline.events import ActionEvent, DoneEvent, Event, RetractEvent, SentenceEvent, TokenEvent
 from ragdecode.pipeline.preparing import Prepared
-from ragdecode.pipeline.sentences import SentenceStream, split_sentences
+from ragdecode.pipeline.sentences import AnswerSentences, split_sentences
 
 
 class AnswerStream:
@@ -31,7 +31,7 @@ class AnswerStream:
         self._pipeline = pipeline
         self._headline = headline
         self._seconds = seconds
-        self._sentences = SentenceStream()
+        self._sentences = AnswerSentences()
 
     def follow(self, event: engine.Event) -> list[Event]:
         """The pipeline's events that follow from one of the engine's."""

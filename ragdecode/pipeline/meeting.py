@@ -45,6 +45,9 @@ def meet(loaded: LoadedPipeline, plans: ViewPlans, parts: DecodeParts, backends:
     for index, drafter in enumerate(parts.drafters):
         with _at(loaded, ("decode", "draft", index, drafter.part_name)):
             drafter.meet(models)
+    for index, monitor in enumerate(parts.monitors):
+        with _at(loaded, ("decode", "monitor", index, monitor.part_name)):
+            monitor.meet(models)
 
 
 def view_path(loaded: LoadedPipeline, name: str, *below: str) -> Path_:

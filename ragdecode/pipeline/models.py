@@ -137,6 +137,15 @@ class PipelineModels:
         """
         return cast("dict[str, Vocabulary]", self._opened("_vocabularies"))
 
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The vocabulary of the pipeline's model, as bytes.
+
+        Raises:
+            InputError: Its tokenizer is of a kind whose tokens cannot be told as bytes.
+        """
+        return cast("Vocabulary", self._opened("_vocabulary"))
+
     def _opened(self, name: str) -> Any:
         """A cached property; only its first reading counts as loading."""
         if name in self.__dict__:
@@ -147,7 +156,7 @@ class PipelineModels:
     def close(self) -> None:
         """Let go of weights and caches."""
         with self._lock:
-            for name in ("_engine", "_backends", "_vocabularies", "_causal"):
+            for name in ("_engine", "_backends", "_vocabularies", "_vocabulary", "_causal"):
                 self.__dict__.pop(name, None)
 
     @cached_property
@@ -176,15 +185,20 @@ class PipelineModels:
         return opened
 
     @cached_property
+    def _vocabulary(self) -> Vocabulary:
+        from ragdecode.decoding.vocabulary.vocabulary import Vocabulary
+
+        return Vocabulary(self.tokenizer.codec, self.vocab_size)
+
+    @cached_property
     def _vocabularies(self) -> dict[str, Vocabulary]:
         from ragdecode.decoding.vocabulary.vocabulary import Vocabulary
 
         foreign = self.foreign
-        compared = {MAIN: self.main, **foreign} if foreign else {}
-        return {
-            key: Vocabulary(model.tokenizer.codec, model.vocab_size if key in foreign else self.vocab_size)
-            for key, model in compared.items()
-        }
+        if not foreign:
+            return {}
+        others = {key: Vocabulary(model.tokenizer.codec, model.vocab_size) for key, model in foreign.items()}
+        return {MAIN: self.vocabulary, **others}
 
     @cached_property
     def _backends(self) -> dict[str, Backend]:

@@ -51,6 +51,11 @@ class DecodeParts:
         return any(getattr(part, "evidence", False) for part in (*self.rules, *self.monitors))
 
     @property
+    def spells(self) -> bool:
+        """Whether a part wants the model's tokens as bytes."""
+        return any(part.spells for part in self.constraints)
+
+    @property
     def needs(self) -> tuple[str, ...]:
         """Views besides the target that a part reads, in order of first use."""
         asked = [view for rule in self.rules for view in rule.views]

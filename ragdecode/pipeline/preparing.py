@@ -75,6 +75,7 @@ class Preparer:
         foreign = {key: model.tokenizer for key, model in models.foreign.items()}
         self._renderer = PromptRenderer(plans.views, models.tokenizer, foreign)
         self._vocabularies = models.vocabularies
+        self._vocabulary = models.vocabulary if parts.spells else None
         self._sampling = Sampling(**spec.sampling.model_dump())
         self._windows = {view.name: windows[view.model] for view in plans.views}
 
@@ -118,6 +119,7 @@ class Preparer:
         if parts.reads_evidence:
             prompts = self._renderer.with_evidence(views, question, fitted.passages, fitted.history, prompts)
         request = self._request(identity or question_key(question), parts, views, prompts, alternatives)
+        request = replace(request, passages=[(passage.id, passage.text) for passage in fitted.passages])
         prepared = Prepared(request, prompts, question, fitted.passages, told)
         if retrieve is not None and parts.monitors:
             more = partial(self._retrieve_more, prepared, views, history, retrieve)
@@ -225,6 +227,7 @@ class Preparer:
             verification=spec.verification,
             max_rewinds=spec.max_rewinds,
             vocabularies=self._vocabularies,
+            vocabulary=self._vocabulary,
             detokenize=tokenizer.decode,
             tokenize=partial(tokenizer.encode, special=False),
             alternatives=alternatives,

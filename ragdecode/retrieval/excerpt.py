@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ragdecode.documents.passage import Passage
-from ragdecode.documents.sentences import sentence_spans
+from ragdecode.text.sentences import sentence_spans
 
 #: the attribute that names the kept parts: ``start-end`` in the document's text, with blanks between parts
 KEPT = "kept"

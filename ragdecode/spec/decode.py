@@ -46,6 +46,13 @@ class ViewPassages(Settings):
     only: int | None = Field(default=None, ge=1)
     """The passage of this rank alone, counted from 1 as the target shows them; a request with fewer lacks the view."""
 
+    @model_validator(mode="after")
+    def _one_choice(self) -> ViewPassages:
+        others = self.model_fields_set - {"only"}
+        if self.only is not None and others:
+            raise ValueError(f"'only' shows one passage whole, so it does not go with {', '.join(sorted(others))}")
+        return self
+
 
 class HeadsSpec(Settings):
     """Query heads that are switched off."""

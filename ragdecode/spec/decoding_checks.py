@@ -40,6 +40,7 @@ class DecodingChecks(Checks):
         if decode.draft and decode.max_draft_nodes > 1:
             self._on_trees(decode.rule, (*path, "rule"))
         self._company(decode, path)
+        self._constraints(decode.constraint, (*path, "constraint"))
         for place, message, hint in verification_problems(decode, path, self.built):
             self.add(place, message, hint)
         used: set[str] = set()
@@ -70,6 +71,16 @@ class DecodingChecks(Checks):
             if other != part.name:
                 message = f"'{other}' and '{part.name}' cannot go together: both reweigh the {what}"
                 self.add((*path, position, part.name), message, "keep one of them")
+
+    def _constraints(self, constraints: Sequence[Part], path: Path_) -> None:
+        """Two constraints that could leave each other nothing."""
+        names = [part.name for part in constraints]
+        for position, part in enumerate(constraints):
+            unmixable = getattr(self.built(part, (*path, position)), "unmixable", {})
+            for other, why in unmixable.items():
+                if other in names:
+                    message = f"'{part.name}' and '{other}' cannot go together: {why}"
+                    self.add((*path, position, part.name), message, "keep one of them")
 
     def _company(self, decode: DecodeSpec, path: Path_) -> None:
         """Ask every rule whether it goes with the other parts and with the sampling."""

@@ -43,11 +43,16 @@ def to_yaml(spec: Any) -> str:
 
 
 def _styled(value: Any) -> Any:
-    """Text of several lines as a block."""
+    """Text of several lines as a block, rows of numbers on a line each."""
+    from ruamel.yaml.comments import CommentedSeq
     from ruamel.yaml.scalarstring import LiteralScalarString
 
     if isinstance(value, Mapping):
         return {key: _styled(item) for key, item in value.items()}
+    if isinstance(value, list) and value and all(isinstance(item, int | float) for item in value):
+        row = CommentedSeq(value)
+        row.fa.set_flow_style()
+        return row
     if isinstance(value, list):
         return [_styled(item) for item in value]
     if isinstance(value, str) and "\n" in value and _fits_a_block(value):

@@ -26,6 +26,8 @@ KINDS: dict[str, tuple[str, str]] = {
     "constraint": ("ragdecode.constraints", "ragdecode.decoding.constraints"),
     "scorer": ("ragdecode.scorers", "ragdecode.decoding.scorers"),
     "monitor": ("ragdecode.monitors", "ragdecode.decoding.monitors"),
+    "aligner": ("ragdecode.aligners", "ragdecode.decoding.aligners"),
+    "aggregator": ("ragdecode.aggregators", "ragdecode.decoding.aggregators"),
     "retriever": ("ragdecode.retrievers", "ragdecode.retrieval.stages"),
     "fusion": ("ragdecode.fusions", "ragdecode.retrieval.fusions"),
     "store": ("ragdecode.stores", "ragdecode.indexing.stores"),

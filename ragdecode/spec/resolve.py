@@ -49,7 +49,7 @@ class Resolver:
         node, sets = replaced(node, sets)
         if isinstance(shape, OrValue):
             if not sets and not isinstance(node, Table | Items):
-                return self._value(node, Leaf(), sets, path)
+                return self._value(node, shape.value, sets, path)
             shape = shape.inner
         if isinstance(shape, Included):
             if isinstance(node, Scalar) and node.value in shape.words:

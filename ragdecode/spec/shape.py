@@ -79,9 +79,10 @@ class Included:
 
 @dataclass(frozen=True)
 class OrValue:
-    """A plain value that is passed on as it is, or something structured."""
+    """A plain value, or something structured."""
 
     inner: Shape
+    value: Leaf = Leaf()
 
 
 Shape = Leaf | Model | OnePart | Chain | Many | Named | Included | OrValue
@@ -163,7 +164,8 @@ def _union(arguments: tuple[Any, ...], path: RelativePath | None) -> Shape:
         if isinstance(only, Included):
             words = tuple(word for arm in arguments for word in _words(arm))
             return Included(only.kind, only.inner, (*only.words, *words))
-        return OrValue(only)
+        paths = [shape.path for shape in shapes if isinstance(shape, Leaf) and shape.path is not None]
+        return OrValue(only, Leaf(path=paths[0] if paths else None))
     leaves = [shape for shape in shapes if isinstance(shape, Leaf)]
     if structured or any(not leaf.types or leaf.literals for leaf in leaves):
         return Leaf()

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragdecode.documents.sentences import sentence_spans
-from ragdecode.pipeline.sentences import SentenceStream, split_sentences
-from tests.documents.test_sentences import TEXTS
+from ragdecode.text.sentences import sentence_spans
+from ragdecode.pipeline.sentences import AnswerSentences, split_sentences
+from tests.text.test_sentences import TEXTS
 
 
 @given(TEXTS)
@@ -19,7 +19,7 @@ def test_sentences_know_their_place_and_text(text):
 
 @given(TEXTS, st.data())
 def test_a_stream_tells_the_same_sentences_however_the_text_is_cut(text, data):
-    stream, told, at = SentenceStream(), [], 0
+    stream, told, at = AnswerSentences(), [], 0
     while at < len(text):
         size = data.draw(st.integers(1, 7))
         told += stream.add(text[at : at + size])
@@ -29,14 +29,14 @@ def test_a_stream_tells_the_same_sentences_however_the_text_is_cut(text, data):
 
 
 def test_a_stream_tells_a_sentence_once_the_next_word_is_there():
-    stream = SentenceStream()
+    stream = AnswerSentences()
     assert stream.add("One. ") == []
     assert stream.add("Two") == []
     assert [sentence.text for sentence in stream.add(" three")] == ["One."]
 
 
 def test_retracting_takes_sentences_back():
-    stream = SentenceStream()
+    stream = AnswerSentences()
     stream.add("One is here. Two is here. Three is")
     assert [sentence.text for sentence in stream.told] == ["One is here.", "Two is here."]
     stream.retract(14)

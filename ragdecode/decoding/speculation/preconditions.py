@@ -48,6 +48,21 @@ def check_deciders(rules: Sequence[Rule]) -> None:
             )
 
 
+def check_constraints(request: Request) -> None:
+    """Refuse constraints that could leave each other nothing.
+
+    Raises:
+        InputError: Two of them do not go together, with the reason.
+    """
+    names = [part.part_name for part in request.constraints]
+    for part in request.constraints:
+        for other, why in part.unmixable.items():
+            if other in names:
+                raise InputError(
+                    f"the constraints {part.part_name} and {other} cannot go together: {why}", hint="keep one of them"
+                )
+
+
 def check_verification(request: Request) -> None:
     """Refuse a request whose draws could not be tested.
 

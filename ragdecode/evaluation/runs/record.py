@@ -31,6 +31,9 @@ class Cell:
     settings: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
 
+    def __hash__(self) -> int:
+        return hash(self.key)
+
     @property
     def system(self) -> str:
         """The pipeline with its settings, for people: ``cad (decode.rule.cad.alpha=0.5)``. Seeds are not told."""

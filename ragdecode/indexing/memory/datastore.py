@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -150,8 +151,24 @@ class MemoryDatastore:
             missing = ((0, 0), (0, k - found.shape[1]))
             found = np.pad(found, missing, constant_values=-1)
             distances = np.pad(distances, missing, constant_values=np.inf)
-        values = np.where(found < 0, -1, self.corpus.values[np.maximum(found, 0)].astype(np.int64))
-        return Neighbours(found, distances, values)
+        return Neighbours(found, distances, self.values(found))
+
+    def values(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The token that follows each entry; -1 for -1."""
+        found: NDArray[np.int64] = np.where(rows < 0, -1, self.corpus.values[np.maximum(rows, 0)].astype(np.int64))
+        return found
+
+    def own_keys(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Keys of entries ``[n, W]``."""
+        keys: NDArray[np.float32] = self.keys[rows].astype(np.float32)
+        return keys
+
+    def on(self, device: str) -> MemoryDatastore:
+        """The same memory, whose keys are compared on another device if all of them are; see `Blocked`."""
+        other = copy(self)
+        other._device = device
+        other.__dict__.pop("_search", None)
+        return other
 
     def distances(self, queries: NDArray[np.floating], rows: NDArray[np.int64]) -> NDArray[np.floating]:
         """Squared distances of queries ``[Q, W]`` to entries ``[Q, n]``."""
@@ -182,6 +199,33 @@ class MemoryDatastore:
         pairs = zip(documents.tolist(), tokens.tolist(), strict=True)
         sources = self._sources
         return [Place(sources[document][0], sources[document][1], document, token) for document, token in pairs]
+
+    def around(self, row: int, before: int, behind: int) -> tuple[list[int], list[int]]:
+        """Tokens that an entry's key has read last, and those from its value on."""
+        document = int(self._documents(np.asarray([row], np.int64))[0])
+        token = row - int(self.corpus.starts[document]) + self.corpus.heads.shape[1]
+        last = self.corpus.length(document)
+        return (
+            self.corpus.ids(document, max(0, token - before), token),
+            self.corpus.ids(document, token, min(last, token + behind)),
+        )
+
+    def of_sources(self, sources: Sequence[str]) -> list[range]:
+        """Entries of the documents of these files; neighbouring documents are one range.
+
+        Raises:
+            InputError: A file has none.
+        """
+        known, wanted = self._sources, set(sources)
+        if missing := wanted - {source for source, _ in known}:
+            raise InputError(f"no document of the memory is of {', '.join(map(repr, sorted(missing)))}")
+        found: list[range] = []
+        for document, (source, _) in enumerate(known):
+            if source in wanted:
+                own = self.entries(document)
+                joins = found and found[-1].stop == own.start
+                found[-1:] = [range(found[-1].start, own.stop)] if joins else [*found[-1:], own]
+        return found
 
     def entries(self, document: int) -> range:
         """Entries of a document."""

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragdecode.documents.sentences import sentence_spans
+from ragdecode.text.sentences import sentence_spans
 
 CASES = [
     ["The cat sat.", "It was 3.5 metres tall.", "Dr. Smith agreed."],

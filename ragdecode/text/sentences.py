@@ -10,7 +10,8 @@ from importlib.resources import files
 _END = r"""(?<![.!?…])[.!?…]++["'”’»)\]*_]*+(?=\s|$)"""
 #: ... which East Asian writing leaves out ...
 WIDE_MARKS = ("。", "！", "？")
-_WIDE_END = r"[。！？]+[”’」』）]*"
+WIDE_CLOSERS = "”’」』）"
+_WIDE_END = rf"[。！？]+[{WIDE_CLOSERS}]*"
 #: ... or a paragraph's end, or a line's end before the next item of a list
 _LINE_END = r"\n\s*\n|\n(?=[ \t]*(?:[-*•–]|\d{1,3}[.)])\s)"
 _CANDIDATE = re.compile(f"{_WIDE_END}|{_END}|{_LINE_END}")
@@ -28,7 +29,7 @@ _INITIALS = re.compile(r"(?:[A-Za-z]\.)*[A-Z]")
 def _words() -> dict[str, frozenset[str]]:
     sections: dict[str, set[str]] = {}
     section: set[str] = set()
-    text = files("ragdecode.documents").joinpath("abbreviations.txt").read_text(encoding="utf-8")
+    text = files("ragdecode.text").joinpath("abbreviations.txt").read_text(encoding="utf-8")
     for line in text.splitlines():
         if line.startswith("["):
             section = sections.setdefault(line.strip("[]"), set())
