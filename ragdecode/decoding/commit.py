@@ -44,24 +44,10 @@ def commit(item: Composed, nodes: Sequence[NodeSignals]) -> list[Event]:
             )
         active.stats.committed += 1
         if token in active.request.end_tokens:
-            active.finished = "stop"
-            for (_, session), measured in zip(active.monitors, signal.measured, strict=True):
-                session.ending(measured)
+            _end(active, signal)
             break
         source = tree.sources[path[depth + 1]][0] if depth + 1 < len(path) else MODEL
-        explained = {name: explain(node, token) for name, explain in item.explained.items()}
-        active.append(
-            TokenRecord(
-                position=before + depth,
-                token=token,
-                logprob=signal.logprob,
-                views=signal.views,
-                source=source,
-                choices=signal.choices,
-                alternatives=signal.alternatives,
-                explained=explained,
-            )
-        )
+        active.append(_record(item, node, token, signal, source))
         cut = _observe(active, item, node, signal, events)
         if active.stream and active.stream.stopped is not None:
             active.finished = "stop"
@@ -90,10 +76,36 @@ def commit(item: Composed, nodes: Sequence[NodeSignals]) -> list[Event]:
         act(active, *cut, events)
     if active.finished:
         _last_words(active, events)
-    for name, session in active.monitors:
-        events += [VerdictEvent(active.request.id, name, verdict) for verdict in session.told()]
+    _tell_verdicts(active, events)
     _announce(active, events)
     return events
+
+
+def _end(active: Active, signal: NodeSignals) -> None:
+    """An end token was picked after the answer's last token."""
+    active.finished = "stop"
+    for (_, session), measured in zip(active.monitors, signal.measured, strict=True):
+        session.ending(measured)
+
+
+def _tell_verdicts(active: Active, events: list[Event]) -> None:
+    """Say what monitors found out in this step."""
+    for name, session in active.monitors:
+        events += [VerdictEvent(active.request.id, name, verdict) for verdict in session.told()]
+
+
+def _record(item: Composed, node: int, token: int, signal: NodeSignals, source: str) -> TokenRecord:
+    """What was known when a token was picked after a node."""
+    return TokenRecord(
+        position=len(item.predicted.active.tokens),
+        token=token,
+        logprob=signal.logprob,
+        views=signal.views,
+        source=source,
+        choices=signal.choices,
+        alternatives=signal.alternatives,
+        explained={name: explain(node, token) for name, explain in item.explained.items()},
+    )
 
 
 def _walk(item: Composed, nodes: Sequence[NodeSignals]) -> tuple[list[int], list[int]]:

@@ -301,12 +301,21 @@ class Engine:
             check_prompt(name, view.prompt, request.max_new_tokens, model.max_positions, known)
         models = {name: backend for name, view in request.views.items() if (backend := self._backends.get(view.model))}
         check_interventions(request, models)
-        for rule in request.rules:
-            rule.meet(models)
-        for drafter in request.drafters:
-            drafter.meet(models)
-        for monitor in request.monitors:
-            monitor.meet(models)
+        _meet(request, models)
+
+
+def _meet(request: Request, models: Mapping[str, Backend]) -> None:
+    """Show the parts of a request the models of its views.
+
+    Raises:
+        InputError: One of them cannot work with these.
+    """
+    for rule in request.rules:
+        rule.meet(models)
+    for drafter in request.drafters:
+        drafter.meet(models)
+    for monitor in request.monitors:
+        monitor.meet(models)
 
 
 def _needed_views(request: Request) -> dict[str, bool]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from ragdecode.spec.settings import Settings
 
@@ -115,8 +115,32 @@ class Retrieve:
 Action = Flag | Stop | Rewind | Retrieve
 
 
+class Judged(Protocol):
+    """A sentence that a monitor has scored, as a search sees it.
+
+    Attributes:
+        text: The sentence.
+        tokens: Its tokens, as positions in the answer.
+        score: From 0 to 1, higher is better; None where it could not be scored.
+    """
+
+    @property
+    def text(self) -> str: ...  # noqa: D102
+    @property
+    def tokens(self) -> range: ...  # noqa: D102
+    @property
+    def score(self) -> float | None: ...  # noqa: D102
+
+
 class MonitorSession(ABC):
-    """A monitor at work for one request."""
+    """A monitor at work for one request.
+
+    Attributes:
+        verdicts: The sentences judged so far, in order, of monitors that score them; `rewind` forgets them with their
+            last token.
+    """
+
+    verdicts: Sequence[Judged] = ()
 
     @abstractmethod
     def observe(self, token: Accepted) -> Action | None:
@@ -147,6 +171,13 @@ class MonitorSession(ABC):
     def rewind(self, length: int) -> None:
         """Forget all but the first ``length`` tokens."""
 
+    def fork(self) -> MonitorSession | None:
+        """A session that has seen the same and goes its own way from here on; searches ask for it.
+
+        None has the engine start another one and show it every token again, which is slower.
+        """
+        return None
+
     @abstractmethod
     def record(self) -> Any:
         """What goes into the answer's record: plain JSON data."""
@@ -157,6 +188,7 @@ class Monitor(ABC):
 
     Attributes:
         entropy, hidden, divergence, rules: Signals that it needs.
+        scores: Whether it scores sentences (`MonitorSession.verdicts`), for searches to read.
         views: Views that it needs besides the target.
         evidence: Whether it reads the passages that the target shows (`View.passages`).
         layers: Blocks of the target whose states `measure` reads, counted from 0; known once it met the model.
@@ -169,6 +201,7 @@ class Monitor(ABC):
     hidden: ClassVar[bool] = False
     divergence: ClassVar[bool] = False
     rules: ClassVar[bool] = False
+    scores: ClassVar[bool] = False
     evidence: ClassVar[bool] = False
     views: Sequence[str] = ()
     layers: tuple[int, ...] = ()

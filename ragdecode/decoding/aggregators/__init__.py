@@ -1,0 +1,1 @@
+"""Aggregators: from the features of a sentence to the probability that it is faithful. One a file."""

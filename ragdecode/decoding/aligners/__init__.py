@@ -1,0 +1,1 @@
+"""Aligners: how far passages support a sentence, and where. One a file."""

@@ -1,0 +1,205 @@
+"""The monitor at work: sentences of an answer as they are finished, each with its features and its verdict."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from ragdecode.decoding.faithfulness.acting import Reaction
+from ragdecode.decoding.faithfulness.aggregator import Aggregator
+from ragdecode.decoding.faithfulness.aligner import Aligner, AlignerSession
+from ragdecode.decoding.faithfulness.features import LID, TokenSignals, sentence_features
+from ragdecode.decoding.faithfulness.verdict import Verdict
+from ragdecode.decoding.monitor import Accepted, Action, Flag, MonitorSession
+from ragdecode.text.sentence_stream import SentenceStream
+
+if TYPE_CHECKING:
+    from ragdecode.decoding.request import PassageText, View
+
+#: The view whose prompt shows the evidence.
+_TARGET = "with_context"
+#: Names of what `SynCheck.measure` tells of a node.
+ENTROPY, KL = "entropy", "kl"
+
+
+@dataclass(frozen=True)
+class Judging:
+    """What verdicts are made with.
+
+    Attributes:
+        aligner: Compares sentences with the evidence.
+        aggregator: Makes a score of features.
+        threshold: Below this a sentence is unfaithful.
+        hold: Whether a sentence is shown only when its verdict is in.
+        resources: What the aligner asks for, by name.
+    """
+
+    aligner: Aligner
+    aggregator: Aggregator
+    threshold: float
+    hold: bool
+    resources: Mapping[str, Any]
+
+
+class Watch(MonitorSession):
+    """Watches one answer.
+
+    Args:
+        judging: What verdicts are made with.
+        passages: The evidence.
+        reaction: What is done about unfaithful sentences.
+
+    Attributes:
+        verdicts: Of the sentences so far, in order.
+    """
+
+    def __init__(self, judging: Judging, passages: Sequence[PassageText], reaction: Reaction) -> None:
+        self.verdicts: list[Verdict] = []
+        self._judging = judging
+        self._reaction = reaction
+        self._stream = SentenceStream()
+        self._signals: list[TokenSignals] = []
+        self._begins: list[int] = []  # of each token, the offset of its first character that is no blank
+        self._ends: list[int] = []  # length of the text up to and including each token
+        self._untold = 0
+        self._read(passages)
+
+    def observe(self, token: Accepted) -> Action | None:
+        """Take a token in, and judge the sentences that became certain with it."""
+        if self._signals and (lid := _lid(token.measured)):
+            self._signals[-1] = replace(self._signals[-1], lid=lid)
+        chance = math.exp(min(0.0, token.views[_TARGET]))
+        measured = token.measured
+        self._signals.append(TokenSignals(chance, measured[ENTROPY], measured.get(KL)))
+        piece = token.text[len(self._stream.text) :]
+        self._place(len(self._stream.text), piece)
+        return self._judge(self._stream.add(piece))
+
+    def ending(self, measured: Mapping[str, float]) -> None:
+        """The answer's last token has a state too."""
+        if self._signals and (lid := _lid(measured)):
+            self._signals[-1] = replace(self._signals[-1], lid=lid)
+
+    def finish(self, text: str) -> Action | None:
+        """Judge the rest."""
+        known = self._stream.text
+        if not text.startswith(known):
+            self._retract(len(text))
+            known = self._stream.text
+        piece = text[len(known) :]
+        if self._ends:
+            self._ends[-1] = len(text)
+        return self._judge([*self._stream.add(piece), *self._stream.finish()])
+
+    def released(self) -> int | None:
+        """With ``hold``, the tokens up to the last verdict."""
+        if not self._judging.hold:
+            return None
+        return self.verdicts[-1].tokens.stop if self.verdicts else 0
+
+    def retrieved(self, views: Mapping[str, View]) -> None:
+        """Sentences from here on are held against the new evidence."""
+        if _TARGET in views:
+            self._read(views[_TARGET].passages)
+
+    def rewind(self, length: int) -> None:
+        """Forget what comes after the first tokens."""
+        if length >= len(self._signals):
+            return
+        del self._signals[length:], self._begins[length:], self._ends[length:]
+        self._retract(self._ends[-1] if length else 0)
+        self._reaction.rewind(length)
+
+    def told(self) -> list[Mapping[str, Any]]:
+        """The verdicts since the last call."""
+        new: list[Mapping[str, Any]] = [verdict.to_json() for verdict in self.verdicts[self._untold :]]
+        self._untold = len(self.verdicts)
+        return new
+
+    def record(self) -> dict[str, Any]:
+        """All verdicts, and what could not be scored, counted by its reason."""
+        scores = [one.score for one in self.verdicts if one.score is not None]
+        judging = self._judging
+        return {
+            "sentences": [verdict.to_json() for verdict in self.verdicts],
+            "mean": math.fsum(scores) / len(scores) if scores else None,
+            "lowest": min(scores, default=None),
+            "unfaithful": sum(one.faithful is False for one in self.verdicts),
+            "unscored": dict(Counter(one.unscored for one in self.verdicts if one.unscored)),
+            "missing": dict(Counter(name for one in self.verdicts for name in one.features.missing)),
+            "threshold": judging.threshold,
+            "aggregator": judging.aggregator.part_name,
+            "alignment": judging.aligner.label,
+        }
+
+    def _place(self, before: int, piece: str) -> None:
+        """Note where the newest token stands, and those before it that waited for the rest of their character."""
+        begin = before + (len(piece) - len(piece.lstrip()) if piece.strip() else 0)
+        self._begins.append(begin)
+        self._ends.append(before + len(piece))
+        if piece:
+            for index in range(len(self._begins) - 2, -1, -1):
+                if self._ends[index] < before or (index and self._ends[index - 1] < self._ends[index]):
+                    break
+                self._begins[index] = begin
+
+    def _retract(self, characters: int) -> None:
+        self._stream.retract(characters)
+        told = self._stream.told
+        del self.verdicts[len(told) :]
+        self._untold = min(self._untold, len(self.verdicts))
+
+    def _read(self, passages: Sequence[PassageText]) -> None:
+        self._ids = [passage.id for passage in passages]
+        texts = [passage.text for passage in passages]
+        self._grounds: AlignerSession | None = (
+            self._judging.aligner.start(texts, self._judging.resources) if any(map(str.strip, texts)) else None
+        )
+
+    def _judge(self, spans: Sequence[tuple[int, int]]) -> Action | None:
+        """Verdicts of sentences, and the first action that one of them calls for."""
+        flags: list[Mapping[str, Any]] = []
+        for start, stop in spans:
+            verdict = self._verdict(start, stop)
+            self.verdicts.append(verdict)
+            if verdict.faithful is not False:
+                continue
+            action = self._reaction.react(verdict)
+            if isinstance(action, Flag):
+                flags += [action.detail, *action.more]
+            elif action is not None:
+                return action
+        return Flag(flags[0], flags[1:]) if flags else None
+
+    def _verdict(self, start: int, stop: int) -> Verdict:
+        text, tokens = self._stream.text[start:stop], self._tokens(start, stop)
+        alignment = None if self._grounds is None else self._grounds.align(text)
+        support = None if alignment is None else alignment.score
+        features = sentence_features(self._signals[tokens.start : tokens.stop], support)
+        score, unscored = None, ""
+        if alignment is None:
+            unscored = "no evidence"
+        elif support is None:
+            unscored = "no words"
+        else:
+            score = self._judging.aggregator.score(features)
+            unscored = "" if score is not None else "features are missing"
+        faithful = None if score is None else score >= self._judging.threshold
+        return Verdict(
+            len(self.verdicts), text, start, stop, tokens, score, faithful, features, alignment, unscored, self._ids
+        )
+
+    def _tokens(self, start: int, stop: int) -> range:
+        """The tokens whose first character that is no blank lies in a span; at least one, where there is any."""
+        first, last = bisect_left(self._begins, start), bisect_left(self._begins, stop)
+        if first == last and last:
+            first -= 1  # the sentence lies inside of a token
+        return range(first, last)
+
+
+def _lid(measured: Mapping[str, float]) -> dict[str, float]:
+    return {name: measured[name] for name in LID if name in measured}
