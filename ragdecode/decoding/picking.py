@@ -39,7 +39,7 @@ def pick(
     start = len(active.tokens)
     positions = range(start, start + max(tree.depths) + 1)
     device = log_probs.device
-    key = (sampling.seed, active.request.id, active.epoch, positions)
+    key = (sampling.seed, active.request.noise_key, active.epoch, positions)
     depths = torch.tensor(tree.depths, device=device)
     noise = gumbel(*key, log_probs.shape[-1], device)[depths]
     scores = warp(scores, sampling).to(noise.dtype)

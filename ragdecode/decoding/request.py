@@ -99,7 +99,7 @@ class Request:
     """One answer to decode.
 
     Attributes:
-        id: Keys the sampling noise; unique among the requests in flight.
+        id: Unique among the requests in flight.
         views: The views by name; `TARGET` is among them.
         rules: Chain of rules; empty takes the target view as it is.
         drafters: Fused into one tree.
@@ -123,6 +123,7 @@ class Request:
         retrieve: Called by a monitor's ``retrieve`` action: query to the views with their new prompts.
         vocabulary: The target's tokens as bytes, where a constraint or the search wants them (`Constraint.spells`).
         passages: The evidence, as pairs of id and text, in the order in which it is numbered for the model.
+        key: Keys the sampling noise; the id if empty.
     """
 
     id: str
@@ -147,6 +148,12 @@ class Request:
     retrieve: Callable[[str], Mapping[str, View]] | None = None
     vocabulary: Vocabulary | None = None
     passages: Sequence[tuple[str, str]] = ()
+    key: str = ""
+
+    @property
+    def noise_key(self) -> str:
+        """What keys the sampling noise: requests with the same key draw alike, whatever their ids."""
+        return self.key or self.id
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from copy import copy
 from dataclasses import replace
@@ -139,13 +139,15 @@ class Pipeline:
         *,
         passages: Iterable[str | Mapping[str, Any] | Document | Passage] | None = None,
         alternatives: int = 0,
+        stop: Callable[[], bool] | None = None,
     ) -> Generator[Event, None, None]:
         """Answer a question, event by event: passages, then text, sentences and actions, then the record.
 
-        Same arguments and errors as `ask`. Closing the iterator frees the slots.
+        Same arguments and errors as `ask`. Closing the iterator frees the slots; so does ``stop``, which is asked
+        between steps, from whichever thread reads: once it is true the events end, without a record.
         """
         asked = Question.of(question, history, passages)
-        with closing(self.stream_batch([asked], alternatives=alternatives)) as events:
+        with closing(self.stream_batch([asked], alternatives=alternatives, stop=stop)) as events:
             for _, event in events:
                 yield event
 
@@ -164,7 +166,7 @@ class Pipeline:
         return [answers[place] for place in range(len(asked))]
 
     def stream_batch(
-        self, questions: Sequence[Question], *, alternatives: int = 0
+        self, questions: Sequence[Question], *, alternatives: int = 0, stop: Callable[[], bool] | None = None
     ) -> Generator[tuple[int, Event], None, None]:
         """The events of many questions as they happen, each with its question's place.
 
@@ -197,7 +199,7 @@ class Pipeline:
         ]
         for place, ready in enumerate(prepared):
             yield place, PassagesEvent(ready.passages)
-        with closing(self._run(prepared)) as events:
+        with closing(self._run(prepared, stop)) as events:
             for place, event in events:
                 for told in streams[place].follow(event):
                     yield place, told
@@ -371,7 +373,9 @@ class Pipeline:
     def _find(self, query: str) -> Sequence[Passage]:
         return self._source.find([query], [()])[0].passages
 
-    def _run(self, prepared: Iterable[Prepared]) -> Generator[tuple[int, engine.Event], None, None]:
+    def _run(
+        self, prepared: Iterable[Prepared], stop: Callable[[], bool] | None = None
+    ) -> Generator[tuple[int, engine.Event], None, None]:
         """The engine's events, each with the place of its request."""
         places: dict[str, deque[int]] = {}
 
@@ -380,9 +384,9 @@ class Pipeline:
                 places.setdefault(item.request.id, deque()).append(place)
                 yield item.request
 
-        with closing(self._models.engine.run(requests())) as events:
+        with closing(self._models.engine.run(requests(), stop)) as events:
             for event in events:
-                # the same question twice: the second one waits until the first is done
+                # a line's id may come twice: the second one waits until the first is done
                 place = places[event.request][0]
                 if isinstance(event, engine.DoneEvent):
                     places[event.request].popleft()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from ragdecode.decoding.request import TARGET, Request, Sampling, View
 from ragdecode.errors import InputError
@@ -118,7 +119,9 @@ class Preparer:
         prompts = {view.name: fitted.prompts[view.name] for view in views if view.name in fitted.prompts}
         if parts.reads_evidence:
             prompts = self._renderer.with_evidence(views, question, fitted.passages, fitted.history, prompts)
-        request = self._request(identity or question_key(question), parts, views, prompts, alternatives)
+        request = self._request(identity or uuid4().hex, parts, views, prompts, alternatives)
+        if identity is None:
+            request = replace(request, key=question_key(question))
         request = replace(request, passages=[(passage.id, passage.text) for passage in fitted.passages])
         prepared = Prepared(request, prompts, question, fitted.passages, told)
         if retrieve is not None and parts.monitors:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -36,11 +36,15 @@ class SharedEngine:
         with self.lock:
             self._engine.forget_prefixes()
 
-    def run(self, requests: Iterable[Request]) -> Generator[Event, None, None]:
+    def run(self, requests: Iterable[Request], stop: Callable[[], bool] | None = None) -> Generator[Event, None, None]:
         """Decode requests, at most ``max_batch`` at a time, and yield their events as they happen.
 
         A request whose id is in flight elsewhere waits until that one is done. Closing the iterator, or an
         exception in it, frees the slots of everything it had in flight.
+
+        Args:
+            requests: What is decoded.
+            stop: Asked between steps; once it is true the iterator ends, and what was in flight is let go.
 
         Raises:
             InputError: A request cannot be run.
@@ -52,6 +56,8 @@ class SharedEngine:
         upcoming = next(coming, None)
         try:
             while upcoming is not None or flying:
+                if stop is not None and stop():
+                    return
                 while upcoming is not None and len(flying) < self._max_batch and self._submit(upcoming, inbox, flying):
                     upcoming = next(coming, None)
                 for event in self._advance(inbox):

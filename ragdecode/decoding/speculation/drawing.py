@@ -22,7 +22,7 @@ class Drawer:
 
     def __init__(self, request: Request, view: str) -> None:
         self._seed = request.sampling.seed
-        self._stream = f"{request.id}\x00draws from {view}"
+        self._stream = f"{request.noise_key}\x00draws from {view}"
         self._drawn = 0
 
     def draw(self, log_q: torch.Tensor, count: int, epoch: int) -> list[list[int]]:

@@ -225,7 +225,7 @@ class Expander:
         depths = sorted({found.depths[node] for node in frontier})
         positions = [generated + depth for depth in depths]
         noise = gumbel(
-            sampling.seed, self._request.id, self._epoch, positions, log_q.shape[-1], log_q.device
+            sampling.seed, self._request.noise_key, self._epoch, positions, log_q.shape[-1], log_q.device
         )  # [depths, V]
         rows = [depths.index(found.depths[node]) for node in frontier]
         return (sampling.temperature / self._noise * (log_q.to(noise.dtype) + noise[rows])).softmax(dim=-1)
