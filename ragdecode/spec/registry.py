@@ -33,6 +33,8 @@ KINDS: dict[str, tuple[str, str]] = {
     "store": ("ragdecode.stores", "ragdecode.indexing.stores"),
     "reader": ("ragdecode.readers", "ragdecode.documents.readers"),
     "loader": ("ragdecode.loaders", "ragdecode.documents.loaders"),
+    "dataset": ("ragdecode.datasets", "ragdecode.evaluation.datasets"),
+    "metric": ("ragdecode.metrics", "ragdecode.evaluation.metrics"),
     "decomposer": ("ragdecode.decomposers", "ragdecode.retrieval.decomposers"),
 }
 
