@@ -64,12 +64,18 @@ def _generate(document: Any, kinds: list[str]) -> tuple[dict[str, Any], dict[str
                     "type": "object",
                     "description": info.summary,
                     "required": [info.name],
-                    "properties": {info.name: {"anyOf": [settings, {"type": "null"}]}},
+                    "properties": {info.name: {"anyOf": [settings, *_alone(info, definitions), {"type": "null"}]}},
                     "additionalProperties": False,
                 }
             )
         definitions[kind] = {"anyOf": arms} if arms else {"not": {}, "description": f"No {kind} is installed."}
     return dict(made["document", "validation"]), definitions
+
+
+def _alone(info: registry.PartInfo, definitions: dict[str, Any]) -> list[dict[str, Any]]:
+    """What may stand in the place of a part's settings: the one field that they are about, if there is such a one."""
+    field = info.settings.bare
+    return [definitions[info.settings.__name__]["properties"][field]] if field else []
 
 
 def _objects(schema: Any) -> Iterator[dict[str, Any]]:

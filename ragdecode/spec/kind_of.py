@@ -41,6 +41,16 @@ def _by_content(path: Path) -> str:
     assert isinstance(tree, Table)
     scores = {
         kind: len(set(tree.entries) & set(document_type(kind).model_fields) - {"description"})
-        for kind in ("pipelines", "decoding", "indexes", "prompts", "models", "heads", "detectors", "tunings")
+        for kind in (
+            "pipelines",
+            "decoding",
+            "indexes",
+            "prompts",
+            "models",
+            "heads",
+            "detectors",
+            "monitors",
+            "tunings",
+        )
     }
     return max(scores, key=lambda kind: scores[kind])

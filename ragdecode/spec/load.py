@@ -82,6 +82,7 @@ def document_type(kind: str) -> Any:
     from ragdecode.spec.model import ModelSpec
     from ragdecode.spec.part import Retrievers
     from ragdecode.spec.prompt import PromptSpec
+    from ragdecode.spec.trained_monitor import TrainedMonitorSpec
     from ragdecode.spec.tuning import TuningSpec
 
     types = {
@@ -93,6 +94,7 @@ def document_type(kind: str) -> Any:
         "decoding": DecodeSpec,
         "heads": HeadListSpec,
         "detectors": DetectorSpec,
+        "monitors": TrainedMonitorSpec,
         "tunings": TuningSpec,
     }
     return types[kind]

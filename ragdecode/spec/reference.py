@@ -18,6 +18,7 @@ FOLDERS: dict[str, str] = {
     "decoding": "configs/decoding",
     "heads": "configs/heads",
     "detectors": "configs/detectors",
+    "monitors": "configs/monitors",
     "tunings": "configs/tunings",
 }
 

@@ -165,6 +165,8 @@ class Resolver:
         settings, below = replaced(written.settings, below)
         if settings is None or _is_null(settings):
             settings = Table(written.place, {})
+        if isinstance(settings, Scalar) and (bare := getattr(info.settings, "bare", "")):
+            settings = Table(settings.place, {bare: settings})
         made = self.resolve(settings, Model(info.settings), below, (*path, written.name))
         return Table(written.place, {written.name: made}, {written.name: written.place})
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import BaseModel, ConfigDict
 
 
@@ -11,6 +13,9 @@ class Settings(BaseModel):
     Modules that define settings must not import torch or any other framework at the top, so that
     ``check``, ``schema`` and ``explain`` stay instant.
     """
+
+    bare: ClassVar[str] = ""
+    """Of a part's settings: the field that a value alone stands for, as in ``trained: NAME``."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, protected_namespaces=())
 

@@ -1,0 +1,1 @@
+"""Faithfulness monitors that learn from labelled answers: data, features, training, figures."""
