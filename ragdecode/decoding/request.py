@@ -22,19 +22,6 @@ FinishReason = Literal["stop", "length", "monitor", "constraint", "cancelled"]
 
 
 @dataclass(frozen=True)
-class PassageText:
-    """A passage as a view shows it.
-
-    Attributes:
-        id: Its id in the records.
-        text: Its text.
-    """
-
-    id: str
-    text: str
-
-
-@dataclass(frozen=True)
 class View:
     """One way of showing a model the same request.
 
@@ -45,7 +32,7 @@ class View:
         intervention: What it changes inside the model. An early exit has no row of its own: it reads the target's, and
             its prompt and model are the target's.
         evidence: Where its prompt shows the passages, in order of place; empty where that is not known.
-        passages: The passages that it shows, in the order of the request; empty where they are not known.
+        passages: Of the target as `Request.retrieve` makes it: the evidence from there on, as `Request.passages`.
     """
 
     prompt: Sequence[int]
@@ -53,7 +40,7 @@ class View:
     role: Literal["rule", "draft", "both"] = "both"
     intervention: Intervention | None = None
     evidence: Sequence[Evidence] = ()
-    passages: Sequence[PassageText] = ()
+    passages: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True)

@@ -257,7 +257,9 @@ class Preparer:
             prompts = self._renderer.with_evidence(mine, prepared.question, fitted.passages, fitted.history, prompts)
         prepared.prompts = prompts
         prepared.notes = (*prepared.notes, f"retrieved again for {query!r}", *fitted.notes)
-        return {view.name: _view(view, prompts[view.name]) for view in mine}
+        made = {view.name: _view(view, prompts[view.name]) for view in mine}
+        evidence = [(passage.id, passage.text) for passage in fitted.passages]
+        return made | {TARGET: replace(made[TARGET], passages=evidence)}
 
 
 def _view(plan: ViewPlan, prompt: Prompt) -> View:

@@ -18,7 +18,7 @@ from ragdecode.decoding.monitor import Accepted, Action, Flag, MonitorSession
 from ragdecode.text.sentence_stream import SentenceStream
 
 if TYPE_CHECKING:
-    from ragdecode.decoding.request import PassageText, View
+    from ragdecode.decoding.request import View
 
 #: The view whose prompt shows the evidence.
 _TARGET = "with_context"
@@ -50,14 +50,14 @@ class Watch(MonitorSession):
 
     Args:
         judging: What verdicts are made with.
-        passages: The evidence.
+        passages: The evidence, as pairs of id and text.
         reaction: What is done about unfaithful sentences.
 
     Attributes:
         verdicts: Of the sentences so far, in order.
     """
 
-    def __init__(self, judging: Judging, passages: Sequence[PassageText], reaction: Reaction) -> None:
+    def __init__(self, judging: Judging, passages: Sequence[tuple[str, str]], reaction: Reaction) -> None:
         self.verdicts: list[Verdict] = []
         self._judging = judging
         self._reaction = reaction
@@ -153,9 +153,9 @@ class Watch(MonitorSession):
         del self.verdicts[len(told) :]
         self._untold = min(self._untold, len(self.verdicts))
 
-    def _read(self, passages: Sequence[PassageText]) -> None:
-        self._ids = [passage.id for passage in passages]
-        texts = [passage.text for passage in passages]
+    def _read(self, passages: Sequence[tuple[str, str]]) -> None:
+        self._ids = [name for name, _ in passages]
+        texts = [text for _, text in passages]
         self._grounds: AlignerSession | None = (
             self._judging.aligner.start(texts, self._judging.resources) if any(map(str.strip, texts)) else None
         )

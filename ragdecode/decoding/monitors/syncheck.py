@@ -94,4 +94,4 @@ class SynCheck(Monitor):
         """Read the evidence of a request."""
         settings: Any = self.settings
         judging = Judging(self.aligner, self.aggregator, self.threshold, settings.hold == "sentence", request.resources)
-        return Watch(judging, request.views[_TARGET].passages, reaction(settings.on_unfaithful))
+        return Watch(judging, request.passages, reaction(settings.on_unfaithful))
