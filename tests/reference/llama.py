@@ -21,9 +21,18 @@ def _rotate(x: torch.Tensor, angles: torch.Tensor) -> torch.Tensor:
 
 
 def states(
-    config: dict[str, Any], weights: dict[str, torch.Tensor], ids: list[int], theta: float, *, normed: bool = True
+    config: dict[str, Any],
+    weights: dict[str, torch.Tensor],
+    ids: list[int],
+    theta: float,
+    *,
+    normed: bool = True,
+    inputs: list[torch.Tensor] | None = None,
 ) -> torch.Tensor:
-    """Last hidden states after the final norm, of every token of ``ids`` [n, H]; before it if not ``normed``."""
+    """Last hidden states after the final norm, of every token of ``ids`` [n, H]; before it if not ``normed``.
+
+    ``inputs`` takes what enters the feed-forward part of each block [n, H].
+    """
     heads, kv = config["num_attention_heads"], config["num_key_value_heads"]
     dim = config.get("head_dim") or config["hidden_size"] // heads
     eps = config["rms_norm_eps"]
@@ -54,6 +63,8 @@ def states(
                 out[i, head] = weight @ v[: i + 1, shared]
         x = x + project(f"{block}.self_attn.o_proj", out.reshape(n, -1))
         y = _norm(x, weights[f"{block}.post_attention_layernorm.weight"], eps)
+        if inputs is not None:
+            inputs.append(y)
         gate, up = project(f"{block}.mlp.gate_proj", y), project(f"{block}.mlp.up_proj", y)
         x = x + project(f"{block}.mlp.down_proj", gate * torch.sigmoid(gate) * up)
     return _norm(x, weights["model.norm.weight"], eps) if normed else x
@@ -83,3 +94,9 @@ class PlainLlama:
     def states(self, ids: list[int]) -> torch.Tensor:
         """Last hidden states of every token [n, H]."""
         return states(self.config, self.weights, list(ids), self.theta)
+
+    def ffn_input(self, ids: list[int]) -> torch.Tensor:
+        """What enters the last block's feed-forward part, of every token [n, H]."""
+        inputs: list[torch.Tensor] = []
+        states(self.config, self.weights, list(ids), self.theta, inputs=inputs)
+        return inputs[-1]
