@@ -1,25 +1,17 @@
 """A trace: one self-contained HTML file that shows what was known when each token of an answer was chosen.
 
-The page holds the answer's data as a JSON block and draws itself from it. Text from documents, questions and
-models is never markup: it stands in the JSON with ``<``, ``>`` and ``&`` escaped and reaches the page through
-``textContent`` only, and the page's content security policy allows its own script and style (by hash) and
-nothing else, no network included.
+The page holds the answer's data as a JSON block and draws itself from it: see `ragdecode.pipeline.page` for why text
+from documents, questions and models is never markup there.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import html
-import json
-import math
-import re
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ragdecode.errors import RunError
+from ragdecode.pipeline.page import render_page, write_page
 
 if TYPE_CHECKING:
     from ragdecode.decoding.request import TokenRecord
@@ -27,7 +19,6 @@ if TYPE_CHECKING:
     from ragdecode.pipeline.passage import Passage
 
 TARGET = "with_context"
-_ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"}
 
 
 def write_trace(answer: Answer, path: Path) -> None:
@@ -40,17 +31,7 @@ def write_trace(answer: Answer, path: Path) -> None:
     Raises:
         RunError: The file cannot be written.
     """
-    page = render(trace_data(answer))
-    beside = path.with_name(path.name + ".part")
-    try:
-        beside.write_text(page, encoding="utf-8")
-        beside.replace(path)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise RunError(
-            f"cannot write the trace {path}: {error.strerror or error}",
-            hint="name a file in a folder that exists and can be written",
-        ) from error
+    write_page(render(trace_data(answer)), path, "the trace")
 
 
 def trace_data(answer: Answer) -> dict[str, Any]:
@@ -76,17 +57,11 @@ def trace_data(answer: Answer) -> dict[str, Any]:
 def render(data: Mapping[str, Any]) -> str:
     """The page for data as `trace_data` makes it."""
     folder = files("ragdecode.pipeline").joinpath("templates")
-    style = folder.joinpath("trace.css").read_text(encoding="utf-8")
-    script = folder.joinpath("trace.js").read_text(encoding="utf-8")
-    policy = (
-        f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
-        "base-uri 'none'; form-action 'none'"
+    template, style, script = (
+        folder.joinpath(f"trace.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js")
     )
-    title = html.escape(f"{data['question'] or data['pipeline']} · ragdecode trace")
-    fields = {"policy": policy, "style": style, "script": script, "title": title, "data": _embed(data)}
-    page = folder.joinpath("trace.html").read_text(encoding="utf-8")
-    # one pass over the template only, so that text which looks like a field stays text
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: fields[match[1]], page)
+    title = f"{data['question'] or data['pipeline']} · ragdecode trace"
+    return render_page(template, title=title, style=style, script=script, data=data)
 
 
 def place(passage: Passage) -> str:
@@ -119,22 +94,3 @@ def _token(record: TokenRecord) -> dict[str, Any]:
             {"token": item.token, "logprob": item.logprob, "views": dict(item.views)} for item in record.alternatives
         ],
     }
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    return value
-
-
-def _embed(data: Mapping[str, Any]) -> str:
-    text = json.dumps(_finite(data), allow_nan=False)
-    return re.sub("[<>&]", lambda match: _ESCAPES[match[0]], text)
-
-
-def _hash(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
