@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "models": ("ragdecode.cli.models", "List, fetch and remove model weights."),
     "heads": ("ragdecode.cli.heads", "Find the attention heads of a model that copy."),
     "detector": ("ragdecode.cli.detector", "Train a detector of used context on a model's attention."),
+    "memory": ("ragdecode.cli.memory", "Tune memories of a language model, make grounding spaces."),
     "decode": ("ragdecode.cli.decode", "Decode a file of requests, without retrieval."),
     "verify": ("ragdecode.cli.verify", "Show that drafts change nothing but speed."),
     "bench": ("ragdecode.cli.bench", "Measure a pipeline against others."),

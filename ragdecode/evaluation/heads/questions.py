@@ -29,10 +29,14 @@ class Asked:
     passages: tuple[Passage, ...]
 
 
-def read_questions(file: Path) -> list[Asked]:
+def read_questions(file: Path, *, closed: bool = False) -> list[Asked]:
     """Read ``question``, ``golden_answers`` and ``contexts`` (each with ``text``, and ``is_gold`` where known).
 
     Rows without answers or without contexts are left out: nothing can be learned from them.
+
+    Args:
+        file: The file.
+        closed: Whether rows without contexts are kept.
 
     Raises:
         InputError: The file cannot be read, has wrong lines (they are named), or no row of use.
@@ -51,7 +55,7 @@ def read_questions(file: Path) -> list[Asked]:
         except (ValueError, RecursionError) as error:
             problems.append(f"{file}:{number}: {error}")
             continue
-        if row.golden and row.passages:
+        if row.golden and (closed or row.passages):
             rows.append(row)
     if problems:
         more = f"\n... and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
@@ -60,7 +64,7 @@ def read_questions(file: Path) -> list[Asked]:
             hint='each line is one object: {"question", "golden_answers": [text], "contexts": [{"text", "is_gold"}]}',
         )
     if not rows:
-        raise InputError(f"{file} has no question with answers and contexts")
+        raise InputError(f"{file} has no question with answers{'' if closed else ' and contexts'}")
     return rows
 
 
