@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ragdecode.indexing.index import Index
     from ragdecode.indexing.memory.key_model import KeyModel
     from ragdecode.indexing.models import IndexModels
+    from ragdecode.indexing.report import BuildReport
     from ragdecode.indexing.store import Encoder
     from ragdecode.indexing.tokens.datastore import TokenDatastore
     from ragdecode.retrieval.chain import Retrieval, RetrievalChain
@@ -169,11 +170,14 @@ class PassageSource:
 
     @cached_property
     def _chain(self) -> RetrievalChain:
+        return self._chain_over(self._index if self._loaded.spec.index else None)
+
+    def _chain_over(self, index: Index | None) -> RetrievalChain:
         from ragdecode.retrieval.chain import RetrievalChain
         from ragdecode.retrieval.stage import RetrievalContext
 
         context = RetrievalContext(
-            self._index if self._loaded.spec.index else None,
+            index,
             QueryLikelihood(self._models),
             self._cross_encoder,
             count_tokens=self._count_tokens,
@@ -193,7 +197,6 @@ class PassageSource:
 
     @cached_property
     def _index(self) -> Index:
-        from ragdecode.indexing.build import build_index
         from ragdecode.indexing.index import open_index
         from ragdecode.indexing.location import index_path
 
@@ -201,6 +204,41 @@ class PassageSource:
         assert spec is not None, "a pipeline that retrieves or drafts from an index has one"
         if not self._build:
             return open_index(path, spec, encoders=models.encoder)
+        self._bring_up_to_date(self._progress)
+        return open_index(path, spec, encoders=models.encoder, tokenizer_fingerprint=models.tokenizer_fingerprint)
+
+    def refresh(self, progress: Progress | None = None) -> BuildReport:
+        """Bring the index up to date beside the open one, which answers meanwhile, and take the new one in its place.
+
+        Raises:
+            EmptyCorpusError: Nothing is left to search.
+            InputError: The corpus cannot be read, or weights are missing.
+            RunError: The index cannot be written.
+        """
+        from ragdecode.indexing.index import open_index
+        from ragdecode.indexing.location import index_path
+
+        spec, models = self._loaded.spec.index, self._index_models
+        if spec is None:
+            raise InputError(f"the pipeline {self._loaded.name} has no index")
+        report = self._bring_up_to_date(progress or self._progress)
+        index = open_index(
+            index_path(self._loaded), spec, encoders=models.encoder, tokenizer_fingerprint=models.tokenizer_fingerprint
+        )
+        with self._lock:
+            chain = None if self.empty else self._chain_over(index)
+            self.__dict__.pop("_datastore", None)
+            self.__dict__["_index"] = index
+            if chain is not None:
+                self.__dict__["_chain"] = chain
+        return report
+
+    def _bring_up_to_date(self, progress: Progress) -> BuildReport:
+        from ragdecode.indexing.build import build_index
+        from ragdecode.indexing.location import index_path
+
+        spec, path, models = self._loaded.spec.index, index_path(self._loaded), self._index_models
+        assert spec is not None, "a pipeline that retrieves or drafts from an index has one"
         report = build_index(
             spec,
             path,
@@ -209,13 +247,13 @@ class PassageSource:
             tokenizer=lambda: models.tokenizer,
             key_model=lambda: self._key_model,
             encoders=models.encoder,
-            progress=self._progress,
+            progress=progress,
             announce=_announce,
         )
         if report.reason:
             _log.warning("index %s was built anew: %s", path, report.reason)
         _log.log(logging.INFO if report.built else logging.DEBUG, "index %s: %s", path, report)
-        return open_index(path, spec, encoders=models.encoder, tokenizer_fingerprint=models.tokenizer_fingerprint)
+        return report
 
     @cached_property
     def _key_model(self) -> KeyModel:

@@ -29,7 +29,7 @@ from ragdecode.pipeline.parts import DecodeParts
 from ragdecode.pipeline.passage import Passage
 from ragdecode.pipeline.passage_source import Found, PassageSource
 from ragdecode.pipeline.preparing import Prepared, Preparer
-from ragdecode.pipeline.question import Question
+from ragdecode.pipeline.question import AnswerSettings, Question
 from ragdecode.pipeline.request import DecodeRequest
 from ragdecode.pipeline.request_lines import wrong_requests
 from ragdecode.pipeline.views import plan_views
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from langchain_core.documents import Document
 
     from ragdecode.indexing.hit import Hit
+    from ragdecode.indexing.report import BuildReport
     from ragdecode.models.causal import CausalModel
     from ragdecode.models.tokenizer import Tokenizer
 
@@ -139,14 +140,16 @@ class Pipeline:
         *,
         passages: Iterable[str | Mapping[str, Any] | Document | Passage] | None = None,
         alternatives: int = 0,
+        settings: AnswerSettings | None = None,
         stop: Callable[[], bool] | None = None,
     ) -> Generator[Event, None, None]:
         """Answer a question, event by event: passages, then text, sentences and actions, then the record.
 
         Same arguments and errors as `ask`. Closing the iterator frees the slots; so does ``stop``, which is asked
-        between steps, from whichever thread reads: once it is true the events end, without a record.
+        between steps, from whichever thread reads: once it is true the events end, without a record. ``settings``
+        hold for this answer alone.
         """
-        asked = Question.of(question, history, passages)
+        asked = Question.of(question, history, passages, settings)
         with closing(self.stream_batch([asked], alternatives=alternatives, stop=stop)) as events:
             for _, event in events:
                 yield event
@@ -193,6 +196,8 @@ class Pipeline:
             )
             for item, found in zip(questions, evidence, strict=True)
         ]
+        for item, ready in zip(questions, prepared, strict=True):
+            ready.request = item.settings.applied(ready.request)
         streams = [
             AnswerStream(item, self._models.tokenizer.token_text, self.name, self.headline, seconds)
             for item in prepared
@@ -203,6 +208,35 @@ class Pipeline:
             for place, event in events:
                 for told in streams[place].follow(event):
                     yield place, told
+
+    @property
+    def searches(self) -> bool:
+        """Whether it finds its passages itself."""
+        return not self._source.empty
+
+    def open(self) -> None:
+        """Load models and index now, not with the first question.
+
+        Raises:
+            InputError: Weights are missing, the corpus cannot be read, or a part does not fit the model.
+            RunError: The index cannot be written or is damaged.
+        """
+        self._check_open()
+        _ = self._preparer
+        self._source.open()
+
+    def refresh(self, progress: Progress | None = None) -> BuildReport:
+        """Bring the index up to date; until that is done the one before answers.
+
+        Raises:
+            InputError: The pipeline has no index, nothing is left to search, or the corpus cannot be read.
+            RunError: The index cannot be written.
+        """
+        self._check_open()
+        report = self._source.refresh(progress)
+        if "_preparer" in self.__dict__:  # it may hold what drafters and rules read of the index before
+            self.__dict__["_preparer"] = self._make_preparer()
+        return report
 
     def check(self, question: Question) -> None:
         """Refuse a question that cannot be asked; loads the model.
@@ -355,6 +389,9 @@ class Pipeline:
 
     @cached_property
     def _preparer(self) -> Preparer:
+        return self._make_preparer()
+
+    def _make_preparer(self) -> Preparer:
         models = self._models
         meet(self.loaded, self._plans, self._parts, models.backends)
         # opened before any request is made, so that what is wrong with them is told once

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ragdecode.errors import InputError
@@ -13,7 +13,42 @@ from ragdecode.pipeline.turn import Turn, turns
 if TYPE_CHECKING:
     from langchain_core.documents import Document
 
+    from ragdecode.decoding.request import Request
+
     Evidence = str | Mapping[str, Any] | Document | Passage
+
+
+@dataclass(frozen=True)
+class AnswerSettings:
+    """Settings of one answer, in the place of the pipeline's; None leaves the pipeline's.
+
+    Attributes:
+        max_new_tokens: Longest answer; the pipeline's is the most, for prompts are fitted to it.
+        temperature: 0 takes the most probable token.
+        top_p: The smallest set of tokens with this mass is kept.
+        seed: Seed of the noise.
+        stop: Texts that end the answer, beside the pipeline's.
+    """
+
+    max_new_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+
+    def applied(self, request: Request) -> Request:
+        """A request with these settings.
+
+        Raises:
+            InputError: One of them is out of its range.
+        """
+        picking: dict[str, Any] = {"temperature": self.temperature, "top_p": self.top_p, "seed": self.seed}
+        sampling = replace(request.sampling, **{name: value for name, value in picking.items() if value is not None})
+        if self.max_new_tokens is not None and self.max_new_tokens < 1:
+            raise InputError(f"max_new_tokens is {self.max_new_tokens!r}", hint="1 or more")
+        longest = min(self.max_new_tokens or request.max_new_tokens, request.max_new_tokens)
+        stop = (*request.stop_strings, *self.stop)
+        return replace(request, sampling=sampling, max_new_tokens=longest, stop_strings=stop)
 
 
 @dataclass(frozen=True)
@@ -24,17 +59,20 @@ class Question:
         text: The question.
         history: Earlier turns, oldest first.
         passages: Evidence, best first; None has the pipeline look for it.
+        settings: Settings of this answer.
     """
 
     text: str
     history: tuple[Turn, ...] = ()
     passages: tuple[Passage, ...] | None = None
+    settings: AnswerSettings = AnswerSettings()
 
     @staticmethod
     def of(
         text: str,
         history: Iterable[Turn | Mapping[str, Any]] = (),
         passages: Iterable[Evidence] | None = None,
+        settings: AnswerSettings | None = None,
     ) -> Question:
         """A question from plain data.
 
@@ -52,7 +90,7 @@ class Question:
             _refuse_broken("a message of the history", turn.content)
         for passage in evidence or ():
             _refuse_broken(f"passage {passage.rank}", passage.text)
-        return Question(text, earlier, evidence)
+        return Question(text, earlier, evidence, settings or AnswerSettings())
 
 
 def _passages(values: Iterable[Evidence]) -> Iterable[Passage]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ragdecode.errors import InputError
 from ragdecode.pipeline.memory import memory_errors
 from ragdecode.pipeline.pipeline import Pipeline
-from ragdecode.spec.load import load_pipeline
+from ragdecode.spec.load import LoadedPipeline, load_pipeline
 
 if TYPE_CHECKING:
     from ragdecode.decoding.composed_scoring import Asked, ComposedScorer
@@ -29,17 +29,22 @@ class SharedPipelines:
     def __init__(self, first: Pipeline) -> None:
         self.first = first
 
-    def load(self, target: str | Path, overrides: Sequence[str] = ()) -> Pipeline:
+    def load(self, target: str | Path, overrides: Sequence[str] = (), *, docs: Path | None = None) -> Pipeline:
         """Another pipeline.
 
         Args:
             target: A YAML file, or the name of a pipeline of the app or the catalogue.
             overrides: ``path=value`` texts, as after ``--set``.
+            docs: Folder or file to search in the place of its ``index.corpus.path``.
 
         Raises:
             InputError: The YAML is wrong, or it names a model or an engine that the first does not have.
         """
-        other = Pipeline(load_pipeline(target, overrides), models=self.first._models)
+        return self.over(load_pipeline(target, overrides), docs=docs)
+
+    def over(self, loaded: LoadedPipeline, *, docs: Path | None = None) -> Pipeline:
+        """Another pipeline whose YAML is loaded; see `load`."""
+        other = Pipeline(loaded, docs=docs, models=self.first._models)
         mine, theirs = self.first._plans.models, other._plans.models
         if other._spec.engine != self.first._spec.engine or any(mine.get(key) != theirs[key] for key in theirs):
             raise InputError(
