@@ -194,7 +194,8 @@ class Monitor(ABC):
         layers: Blocks of the target whose states `measure` reads, counted from 0; known once it met the model.
         models: Models that it asks about texts, by the name under which `Request.resources` holds them: of an encoder
             a callable from n texts to vectors of length 1 ``[n, D]``, of an entailment model one from n pairs
-            (premise, hypothesis) to probabilities ``[n]``.
+            (premise, hypothesis) to probabilities ``[n]``. None is any sentence encoder that is at hand; there may be
+            none.
     """
 
     entropy: ClassVar[bool] = False
@@ -205,7 +206,7 @@ class Monitor(ABC):
     evidence: ClassVar[bool] = False
     views: Sequence[str] = ()
     layers: tuple[int, ...] = ()
-    models: Mapping[str, ModelSpec] = {}
+    models: Mapping[str, ModelSpec | None] = {}
 
     part_name: ClassVar[str] = ""
 

@@ -27,6 +27,13 @@ def find_model(target: str) -> ModelSpec:
     return spec
 
 
+def default_encoder() -> ModelSpec:
+    """The sentence encoder of the catalogue's own pipelines."""
+    file = catalogue.find("models", DEFAULT_MODELS[1])
+    assert file is not None, "the catalogue has it"
+    return find_model(str(file))
+
+
 def describe_source(spec: ModelSpec) -> str:
     """A source in one line."""
     source = spec.source

@@ -22,6 +22,21 @@ class Seconds:
 
 
 @dataclass(frozen=True)
+class EvidenceRange:
+    """Where a passage supports a sentence.
+
+    Attributes:
+        passage: Its id.
+        start: Offset of the first character in the passage's text.
+        end: Offset after the last.
+    """
+
+    passage: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
 class Sentence:
     """A sentence of the answer.
 
@@ -30,7 +45,9 @@ class Sentence:
         start: Offset of its first character in the answer.
         end: Offset after its last character.
         faithfulness: How well the evidence supports it, from 0 to 1; None without a monitor that scores it.
-        supported_by: Ids of the passages that support it.
+        supported_by: Ids of the passages that support it, the best first.
+        evidence: Where they do.
+        faithful: Whether the monitor's threshold is reached; None without a score.
     """
 
     text: str
@@ -38,6 +55,8 @@ class Sentence:
     end: int
     faithfulness: float | None = None
     supported_by: tuple[str, ...] = ()
+    evidence: tuple[EvidenceRange, ...] = ()
+    faithful: bool | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The sentence as it stands in ``ask --json``."""
@@ -46,7 +65,9 @@ class Sentence:
             "start": self.start,
             "end": self.end,
             "faithfulness": self.faithfulness,
+            "faithful": self.faithful,
             "supported_by": list(self.supported_by),
+            "evidence": [{"passage": one.passage, "start": one.start, "end": one.end} for one in self.evidence],
         }
 
 

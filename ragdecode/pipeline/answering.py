@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable
 
 from ragdecode.decoding import events as engine
 from ragdecode.decoding.request import Result, TokenRecord
-from ragdecode.pipeline.answer import Answer, Seconds
+from ragdecode.pipeline.answer import Answer, Seconds, Sentence
 from ragdecode.pipeline.events import ActionEvent, DoneEvent, Event, RetractEvent, SentenceEvent, TokenEvent
 from ragdecode.pipeline.preparing import Prepared
 from ragdecode.pipeline.sentences import AnswerSentences, split_sentences
+from ragdecode.pipeline.verdicts import Verdicts
 
 
 class AnswerStream:
@@ -32,12 +33,15 @@ class AnswerStream:
         self._headline = headline
         self._seconds = seconds
         self._sentences = AnswerSentences()
+        self._verdicts = Verdicts()
 
     def follow(self, event: engine.Event) -> list[Event]:
         """The pipeline's events that follow from one of the engine's."""
         match event:
             case engine.TokenEvent(text=text, record=record):
-                return [TokenEvent(text, record), *map(SentenceEvent, self._sentences.add(text))]
+                return [TokenEvent(text, record), *self._told(self._sentences.add(text))]
+            case engine.VerdictEvent(verdict=verdict):
+                self._verdicts.add(verdict)
             case engine.RetractEvent(characters=characters):
                 self._sentences.retract(characters)
                 return [RetractEvent(characters)]
@@ -56,22 +60,26 @@ class AnswerStream:
                 rest.append(RetractEvent(common))
             if common < len(result.text):
                 rest.append(TokenEvent(result.text[common:]))
-                rest += map(SentenceEvent, self._sentences.add(result.text[common:]))
-        rest += map(SentenceEvent, self._sentences.finish())
+                rest += self._told(self._sentences.add(result.text[common:]))
+        rest += self._told(self._sentences.finish())
         return [*rest, DoneEvent(self._answer(result))]
 
+    def _told(self, sentences: Iterable[Sentence]) -> list[Event]:
+        """Sentences that are complete; a monitor's verdict is known by then."""
+        return [SentenceEvent(self._verdicts.apply(sentence)) for sentence in sentences]
+
     def _answer(self, result: Result) -> Answer:
-        prepared, before = self._prepared, self._seconds
+        prepared, before, verdicts = self._prepared, self._seconds, Verdicts.of(result.monitors)
         return Answer(
             question=prepared.question,
             answer=result.text,
             finish_reason=result.finish_reason,
             passages=prepared.passages,
-            sentences=tuple(split_sentences(result.text)),
+            sentences=tuple(map(verdicts.apply, split_sentences(result.text))),
             stats=result.stats,
             seconds=Seconds(before.load, before.retrieve, result.stats.prefill_seconds, result.stats.decode_seconds),
             pipeline=self._pipeline,
-            notes=(*prepared.notes, *result.notes),
+            notes=(*prepared.notes, *result.notes, *verdicts.notes()),
             token_ids=tuple(result.tokens),
             records=tuple(result.records),
             token_texts={token: self._token_text(token) for token in _mentioned(result.records)},

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ragdecode.errors import InputError
 from ragdecode.models.progress import Progress, silent
@@ -23,6 +23,9 @@ from ragdecode.spec.index import IndexSpec
 from ragdecode.spec.load import LoadedPipeline
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from ragdecode.documents.inventory import Inventory
     from ragdecode.indexing.estimate import Estimate
     from ragdecode.indexing.hit import Hit
@@ -151,6 +154,38 @@ class PassageSource:
             with self._lock, self._models.loading():
                 _ = self._datastore
         return {"datastore": self._datastore}
+
+    def judges(self, models: Mapping[str, ModelSpec | None]) -> dict[str, Any]:
+        """The models that monitors ask about texts, by the names under which they ask; see `Monitor.models`.
+
+        Raises:
+            InputError: Weights are missing, or a model is of no use here.
+        """
+        found = {name: self._judge(model) for name, model in models.items()}
+        return {name: judge for name, judge in found.items() if judge is not None}
+
+    def _judge(self, model: ModelSpec | None) -> Any:
+        if model is not None and model.kind == "cross_encoder":
+            return self._entailment(model)
+        if model is None and (model := self._any_encoder()) is None:
+            return None
+        return unit_vectors(self._encoder(model))
+
+    def _any_encoder(self) -> ModelSpec | None:
+        """That of the index, else the catalogue's default one if it is on this machine."""
+        from ragdecode.models.catalogue import default_encoder
+        from ragdecode.models.store import ModelStore
+
+        index = self._loaded.spec.index
+        stores = [getattr(store.settings, "encoder", None) for store in index.stores] if index else []
+        for model in stores:
+            if model is not None:
+                return cast("ModelSpec", model)
+        default = default_encoder()
+        if not self._fetch and ModelStore().locate(default) is None:
+            _log.warning("no sentence encoder on this machine: sentences are compared by words alone")
+            return None
+        return default
 
     @cached_property
     def _datastore(self) -> TokenDatastore:
@@ -289,6 +324,20 @@ class PassageSource:
                 model, device=self._loaded.spec.engine.device, fetch=self._fetch, progress=self._progress
             )
         return lambda pairs: [float(value) for value in judge.probability(pairs)]
+
+
+def unit_vectors(encoder: Encoder) -> Callable[[Sequence[str]], NDArray[np.float32]]:
+    """Texts to vectors of length 1; a vector of zeros stays one."""
+
+    def encode(texts: Sequence[str]) -> NDArray[np.float32]:
+        import numpy as np
+
+        vectors = encoder.encode(texts)
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+        scaled: NDArray[np.float32] = vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
+        return scaled
+
+    return encode
 
 
 def _passage(hit: Hit, rank: int) -> Passage:

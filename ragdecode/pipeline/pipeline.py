@@ -396,6 +396,8 @@ class Pipeline:
         meet(self.loaded, self._plans, self._parts, models.backends)
         # opened before any request is made, so that what is wrong with them is told once
         resources = self._source.resources({name for part in self._parts.drafters for name in part.resources})
+        asked = {name: model for part in self._parts.monitors for name, model in part.models.items()}
+        resources |= self._source.judges(asked)
         return Preparer(self._spec.decode, self._parts, self._plans, models, models.windows, resources)
 
     def _refusal(self, view: str, error: InputError) -> InputError:

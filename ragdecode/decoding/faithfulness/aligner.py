@@ -65,11 +65,11 @@ class Aligner(ABC):
         label: What its score is, for people and records: ``lexical_support``, or the kind of model that judged.
         models: Models that it asks, by the name under which `Request.resources` holds them: of an encoder a callable
             from n texts to vectors of length 1 ``[n, D]``, of an entailment model one from n pairs (premise,
-            hypothesis) to probabilities ``[n]``.
+            hypothesis) to probabilities ``[n]``. None is any encoder that is at hand; there may be none.
     """
 
     label: ClassVar[str] = ""
-    models: Mapping[str, ModelSpec] = {}
+    models: Mapping[str, ModelSpec | None] = {}
 
     part_name: ClassVar[str] = ""
 
