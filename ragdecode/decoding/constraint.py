@@ -37,6 +37,9 @@ class ConstraintSession(ABC):
         """What a user should know of how it acts on the request."""
         return ()
 
+    def retrieved(self, passages: Sequence[tuple[str, str]]) -> None:  # noqa: B027
+        """The evidence has changed in the middle of the answer: pairs of id and text. States stay what they are."""
+
     def record(self, text: str) -> Any:
         """What it has to tell of a finished answer, as plain data; None if nothing."""
         return None

@@ -91,6 +91,7 @@ class Answer:
         prompts: The rendered prompt of each view.
         headline: The pipeline in one line.
         monitors: What each monitor recorded, by its name.
+        quotes: The quotes of the answer with their places in the passages; None without the constraint ``quote``.
     """
 
     question: str
@@ -108,6 +109,7 @@ class Answer:
     prompts: Mapping[str, str] = field(default_factory=dict)
     headline: str = ""
     monitors: Mapping[str, Any] = field(default_factory=dict)
+    quotes: Sequence[Mapping[str, Any]] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The one object that ``ask --json`` prints."""
@@ -120,7 +122,7 @@ class Answer:
             "stats": stats_json(self.stats, self.seconds, self.monitors),
             "pipeline": self.pipeline,
             "notes": list(self.notes),
-        }
+        } | ({} if self.quotes is None else {"quotes": [dict(quote) for quote in self.quotes]})
 
 
 def stats_json(stats: Stats, seconds: Seconds, monitors: Mapping[str, Any]) -> dict[str, Any]:

@@ -86,6 +86,7 @@ class AnswerStream:
             prompts={name: prompt.text for name, prompt in prepared.prompts.items()},
             headline=self._headline,
             monitors=dict(result.monitors),
+            quotes=result.constraints.get("quote"),
         )
 
 

@@ -43,4 +43,8 @@ class Decoded:
             "token_ids": list(result.tokens),
             "logprobs": plain_json([record.logprob for record in result.records]),
             "stats": stats,
-        } | ({"notes": list(self.notes)} if self.notes else {})
+        } | {key: value for key, value in self._more().items() if value is not None}
+
+    def _more(self) -> dict[str, Any]:
+        """What only some requests have."""
+        return {"notes": list(self.notes) or None, "quotes": self.result.constraints.get("quote")}

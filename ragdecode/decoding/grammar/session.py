@@ -15,6 +15,15 @@ if TYPE_CHECKING:
     import torch
 
 
+#: The library's own bounds are for services that trust nobody's grammar; passages make large ones. About a second.
+_LIMITS: dict[str, Any] = {
+    "initial_lexer_fuel": 50_000_000,
+    "step_lexer_fuel": 20_000_000,
+    "max_lexer_states": 2_000_000,
+    "verbose_errors": False,
+}
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Place:
     """A state: the tokens so far, as a chain towards the beginning.
@@ -44,7 +53,6 @@ class GrammarSession(ConstraintSession):
         vocabulary: The tokens as bytes.
         vocab_size: Columns of the logits (V).
         end_tokens: Tokens that end the answer.
-        limits: Bounds of the parser (``LLParserLimits``); its own if left out.
     """
 
     def __init__(
@@ -54,16 +62,26 @@ class GrammarSession(ConstraintSession):
         vocabulary: Vocabulary,
         vocab_size: int,
         end_tokens: Collection[int],
-        limits: Any = None,
     ) -> None:
-        from llguidance import LLMatcher
-
         self._name = name
         self._ends = sorted(token for token in end_tokens if token < vocab_size)
         self._is_end = frozenset(self._ends)
         self._vocab_size = vocab_size
-        self._parser: Any = LLMatcher(grammar_tokens(vocabulary, vocab_size), grammar, log_level=0, limits=limits)
-        self._begin = self._at = Place()
+        self._tokens = grammar_tokens(vocabulary, vocab_size)
+        self._begin = Place()
+        self.restart(grammar)
+
+    def restart(self, grammar: str) -> None:
+        """Go on under another grammar, which must allow what is written already; states stay what they are.
+
+        Raises:
+            RunError: The grammar is too complex.
+        """
+        from llguidance import LLMatcher, LLParserLimits
+
+        limits = LLParserLimits(**_LIMITS)
+        self._parser: Any = LLMatcher(self._tokens, grammar, log_level=0, limits=limits)
+        self._at = self._begin
         self._check()
 
     def start(self) -> Place:
