@@ -19,26 +19,39 @@ _EXCERPT = 160
 
 
 class AnswerView:
-    """Prints events to stdout: text as it comes on a terminal, the finished answer elsewhere."""
+    """Prints events to stdout: text as it comes on a terminal, the finished answer elsewhere.
 
-    def __init__(self) -> None:
+    Args:
+        by_sentence: Whether sentences carry citations: then they are printed whole, with the numbers behind them.
+    """
+
+    def __init__(self, *, by_sentence: bool = False) -> None:
+        self._by_sentence = by_sentence
         self._live = sys.stdout.isatty()
         self._shown = ""
+        self._cited: list[tuple[int, str]] = []  # pieces of a cited answer, each with its end in the answer
 
     def show(self, events: Iterable[Event]) -> Answer:
         """Print the answer of a stream and return its record."""
-        from ragdecode.pipeline.events import DoneEvent, RetractEvent, TokenEvent
+        from ragdecode.pipeline.events import DoneEvent, RetractEvent, SentenceEvent, TokenEvent
 
         answer: Answer | None = None
         for event in events:
-            if isinstance(event, TokenEvent) and self._live:
+            if isinstance(event, TokenEvent) and self._live and not self._by_sentence:
                 self._write(event.text)
+            elif isinstance(event, SentenceEvent) and self._live and event.cited is not None:
+                self._cited.append((event.sentence.end, event.cited))
+                self._write(event.cited)
             elif isinstance(event, RetractEvent) and self._live:
                 self._retract(event.characters)
             elif isinstance(event, DoneEvent):
                 answer = event.answer
         assert answer is not None, "a stream ends with its record"
-        click.echo("" if self._live else printable(answer.answer))
+        if self._live and self._by_sentence and self._shown.rstrip() != answer.shown.rstrip():
+            # evidence that was found in the middle of the answer changes the numbers
+            click.secho("\n(the numbers of the passages have changed)", fg="yellow")
+            self._write(answer.shown)
+        click.echo("" if self._live else printable(answer.shown))
         for note in answer.notes:
             click.secho(f"note: {printable(note)}", fg="yellow", err=True)
         return answer
@@ -53,17 +66,20 @@ class AnswerView:
         click.echo("")
         click.secho("(withdrawn; the answer goes on from here)", fg="yellow")
         kept, self._shown = self._shown[:characters], ""
+        if self._by_sentence:
+            self._cited = [(end, text) for end, text in self._cited if end <= characters]
+            kept = "".join(text for _, text in self._cited)
         self._write(kept)
 
 
 def show_sources(passages: Iterable[Passage]) -> None:
     """Print where the evidence comes from, one passage a line."""
-    for passage in passages:
+    for number, passage in enumerate(passages, start=1):  # as prompts and citations count them
         place = printable(place_of(passage)).replace("\n", " ")
         excerpt = " ".join(printable(passage.text).split())
         if len(excerpt) > _EXCERPT:
             excerpt = excerpt[: _EXCERPT - 1] + "…"
-        click.echo(f"{click.style(f'[{passage.rank}]', fg='cyan')} {click.style(place, bold=True)}: {excerpt}")
+        click.echo(f"{click.style(f'[{number}]', fg='cyan')} {click.style(place, bold=True)}: {excerpt}")
 
 
 def place_of(passage: Passage) -> str:

@@ -71,7 +71,7 @@ def _answer(pipeline: Pipeline, progress: StageProgress, question: str, *, as_js
     from ragdecode.cli.answer_view import AnswerView, show_cost, show_sources
 
     with closing(pipeline.stream(question, alternatives=alternatives)) as events:
-        answer = AnswerView().show(without_progress(events, progress))
+        answer = AnswerView(by_sentence=pipeline.cites).show(without_progress(events, progress))
     if answer.passages:
         click.echo("")
         show_sources(answer.passages)

@@ -90,7 +90,7 @@ class _Chat:
 
         try:
             with closing(self._pipeline.stream(question, self._history)) as events:
-                self._last = AnswerView().show(without_progress(events, self._progress))
+                self._last = AnswerView(by_sentence=self._pipeline.cites).show(without_progress(events, self._progress))
         except RagDecodeError as error:  # the next question may be a better one
             self._progress.close()
             click.echo(f"error: {error}", err=True)

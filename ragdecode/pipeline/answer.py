@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ragdecode.decoding.request import Stats, TokenRecord
 from ragdecode.pipeline.passage import Passage
 from ragdecode.pipeline.plain_json import plain_json
+
+if TYPE_CHECKING:
+    from ragdecode.pipeline.citations import Citation
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,8 @@ class Answer:
         headline: The pipeline in one line.
         monitors: What each monitor recorded, by its name.
         quotes: The quotes of the answer with their places in the passages; None without the constraint ``quote``.
+        cited_answer: The answer with numbers of passages behind its sentences; None where that is not asked for.
+        citations: The passages that it cites.
     """
 
     question: str
@@ -110,6 +115,13 @@ class Answer:
     headline: str = ""
     monitors: Mapping[str, Any] = field(default_factory=dict)
     quotes: Sequence[Mapping[str, Any]] | None = None
+    cited_answer: str | None = None
+    citations: tuple[Citation, ...] = ()
+
+    @property
+    def shown(self) -> str:
+        """The answer as people are to read it: with its citations, if there are to be any."""
+        return self.answer if self.cited_answer is None else self.cited_answer
 
     def to_json(self) -> dict[str, Any]:
         """The one object that ``ask --json`` prints."""
@@ -122,7 +134,17 @@ class Answer:
             "stats": stats_json(self.stats, self.seconds, self.monitors),
             "pipeline": self.pipeline,
             "notes": list(self.notes),
-        } | ({} if self.quotes is None else {"quotes": [dict(quote) for quote in self.quotes]})
+        } | self._more()
+
+    def _more(self) -> dict[str, Any]:
+        """What only some answers have."""
+        found: dict[str, Any] = {}
+        if self.quotes is not None:
+            found["quotes"] = [dict(quote) for quote in self.quotes]
+        if self.cited_answer is not None:
+            found["cited_answer"] = self.cited_answer
+            found["citations"] = [citation.to_json() for citation in self.citations]
+        return found
 
 
 def stats_json(stats: Stats, seconds: Seconds, monitors: Mapping[str, Any]) -> dict[str, Any]:

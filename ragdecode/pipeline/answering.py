@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from ragdecode.decoding import events as engine
 from ragdecode.decoding.request import Result, TokenRecord
 from ragdecode.pipeline.answer import Answer, Seconds, Sentence
+from ragdecode.pipeline.citations import citations, cite, cited_answer
 from ragdecode.pipeline.events import ActionEvent, DoneEvent, Event, RetractEvent, SentenceEvent, TokenEvent
 from ragdecode.pipeline.preparing import Prepared
 from ragdecode.pipeline.sentences import AnswerSentences, split_sentences
@@ -22,11 +23,21 @@ class AnswerStream:
         pipeline: Name of the pipeline.
         headline: The pipeline in one line.
         seconds: Time spent before decoding.
+        cited: Whether the numbers of passages are to be printed behind sentences.
     """
 
     def __init__(
-        self, prepared: Prepared, token_text: Callable[[int], str], pipeline: str, headline: str, seconds: Seconds
+        self,
+        prepared: Prepared,
+        token_text: Callable[[int], str],
+        pipeline: str,
+        headline: str,
+        seconds: Seconds,
+        *,
+        cited: bool = False,
     ) -> None:
+        self._cited = cited
+        self._printed = 0  # characters of the answer that stand in told sentences, and what is between them
         self._prepared = prepared
         self._token_text = token_text
         self._pipeline = pipeline
@@ -43,7 +54,7 @@ class AnswerStream:
             case engine.VerdictEvent(verdict=verdict):
                 self._verdicts.add(verdict)
             case engine.RetractEvent(characters=characters):
-                self._sentences.retract(characters)
+                self._retract(characters)
                 return [RetractEvent(characters)]
             case engine.ActionEvent(monitor=monitor, action=action, detail=detail):
                 return [ActionEvent(monitor, action, detail)]
@@ -56,7 +67,7 @@ class AnswerStream:
         if self._sentences.text != result.text:  # an answer that ends early may take shown text back
             common = _common_length(self._sentences.text, result.text)
             if common < len(self._sentences.text):
-                self._sentences.retract(common)
+                self._retract(common)
                 rest.append(RetractEvent(common))
             if common < len(result.text):
                 rest.append(TokenEvent(result.text[common:]))
@@ -66,16 +77,29 @@ class AnswerStream:
 
     def _told(self, sentences: Iterable[Sentence]) -> list[Event]:
         """Sentences that are complete; a monitor's verdict is known by then."""
-        return [SentenceEvent(self._verdicts.apply(sentence)) for sentence in sentences]
+        return [self._sentence(self._verdicts.apply(sentence)) for sentence in sentences]
+
+    def _sentence(self, sentence: Sentence) -> SentenceEvent:
+        if not self._cited:
+            return SentenceEvent(sentence)
+        text = cite(self._sentences.text, sentence, self._printed, self._prepared.passages)
+        self._printed = sentence.end
+        return SentenceEvent(sentence, text)
+
+    def _retract(self, characters: int) -> None:
+        self._sentences.retract(characters)
+        self._printed = max([0, *(sentence.end for sentence in self._sentences.told)])
 
     def _answer(self, result: Result) -> Answer:
         prepared, before, verdicts = self._prepared, self._seconds, Verdicts.of(result.monitors)
+        sentences = tuple(map(verdicts.apply, split_sentences(result.text)))
+        cited = cited_answer(result.text, sentences, prepared.passages) if self._cited else None
         return Answer(
             question=prepared.question,
             answer=result.text,
             finish_reason=result.finish_reason,
             passages=prepared.passages,
-            sentences=tuple(map(verdicts.apply, split_sentences(result.text))),
+            sentences=sentences,
             stats=result.stats,
             seconds=Seconds(before.load, before.retrieve, result.stats.prefill_seconds, result.stats.decode_seconds),
             pipeline=self._pipeline,
@@ -87,6 +111,8 @@ class AnswerStream:
             headline=self._headline,
             monitors=dict(result.monitors),
             quotes=result.constraints.get("quote"),
+            cited_answer=cited,
+            citations=() if cited is None else citations(cited, prepared.passages),
         )
 
 

@@ -86,13 +86,21 @@ class ActionEvent(Event):
 
 @dataclass(frozen=True)
 class SentenceEvent(Event):
-    """A sentence of the answer is complete; a later `RetractEvent` before its end withdraws it."""
+    """A sentence of the answer is complete; a later `RetractEvent` before its end withdraws it.
+
+    Attributes:
+        sentence: The sentence.
+        cited: Where citations are to be printed: the answer from the end of the sentence before to the end of this
+            one, with the numbers of its passages behind it. These pieces join to the cited answer, but for blanks at
+            its end.
+    """
 
     kind: ClassVar[str] = "sentence"
     sentence: Sentence
+    cited: str | None = None
 
     def _data(self) -> dict[str, Any]:
-        return {"sentence": self.sentence.to_json()}
+        return {"sentence": self.sentence.to_json()} | ({} if self.cited is None else {"cited": self.cited})
 
 
 @dataclass(frozen=True)

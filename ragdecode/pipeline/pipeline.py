@@ -199,7 +199,14 @@ class Pipeline:
         for item, ready in zip(questions, prepared, strict=True):
             ready.request = item.settings.applied(ready.request)
         streams = [
-            AnswerStream(item, self._models.tokenizer.token_text, self.name, self.headline, seconds)
+            AnswerStream(
+                item,
+                self._models.tokenizer.token_text,
+                self.name,
+                self.headline,
+                seconds,
+                cited=self._spec.answer.citations,
+            )
             for item in prepared
         ]
         for place, ready in enumerate(prepared):
@@ -354,6 +361,11 @@ class Pipeline:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+    @property
+    def cites(self) -> bool:
+        """Whether its answers are shown with citations."""
+        return self._spec.answer.citations
 
     @property
     def headline(self) -> str:

@@ -45,6 +45,14 @@ class EngineSpec(Settings):
         return device
 
 
+class AnswerSpec(Settings):
+    """How an answer is shown."""
+
+    citations: bool = False
+    """Print the numbers of the passages that support a sentence behind it: ``... in 1889. [1][3]``. The answer itself
+    stays as it is; a monitor that attributes sentences must be there (``monitor: syncheck``)."""
+
+
 class PipelineSpec(Settings):
     """A whole app: index, retrieval, prompt, model, decoding."""
 
@@ -60,5 +68,7 @@ class PipelineSpec(Settings):
     """The language model."""
     decode: Annotated[DecodeSpec, Reference("decoding")] = DecodeSpec()
     """What acts while each token is chosen."""
+    answer: AnswerSpec = AnswerSpec()
+    """How the answer is shown."""
     engine: EngineSpec = EngineSpec()
     """How the model runs on this machine."""
