@@ -37,7 +37,7 @@ class QuoteSettings(Settings):
     boundaries: Boundaries = "words"
     """Where a quote may begin and end in a passage: between words, or between any two characters."""
     free: bool = True
-    """Whether the answer may hold text outside of quotes; if not, it is quotes and blanks between them."""
+    """Whether the answer may hold text outside of quotes; if not, it is quotes, a blank or line end between two."""
     at_least: int = Field(default=0, ge=0, le=8)
     """Quotes that the answer must hold before it may end."""
     at_most: int | None = Field(default=None, ge=1, le=32)

@@ -14,7 +14,7 @@ Boundaries = Literal["words", "characters"]
 
 #: Scripts that put no blanks between words: every character is one.
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-_WORDS = re.compile(f"[{_UNSPACED}]|[^\\W{_UNSPACED}]+|\\s+|[^\\w\\s]")
+WORDS = re.compile(f"[{_UNSPACED}]|[^\\W{_UNSPACED}]+|\\s+|[^\\w\\s]")
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Quoting:
         opened: Mark before a quote.
         closed: Mark behind it.
         boundaries: Where a quote may begin and end.
-        free: Whether there may be other text than quotes (and blanks between them).
+        free: Whether there may be other text than quotes (and a blank or line end between two).
         least: Quotes that an answer must hold.
         most: Quotes that it may hold; None is any number.
     """
@@ -48,17 +48,21 @@ def quote_grammar(quoting: Quoting, passages: Sequence[str], vocabulary: Vocabul
     from llguidance import LLMatcher
 
     opened, closed = _literal(quoting.opened), _literal(quoting.closed)
-    outside = _without(quoting.opened) if quoting.free else r"/\s{0,4}/"
     pieces = [part for text in passages for part in spans_of(quoting.boundaries, text, vocabulary)]
     if not pieces or quoting.most == 0:
         return LLMatcher.grammar_from_lark(f"start: ANSWER\nANSWER: {_without(quoting.opened)}")
     names = [f"P{index}" for index in range(len(pieces))]
     allowed = [_without(mark) for mark in dict.fromkeys((quoting.opened, quoting.closed))]
-    times = f"{{{quoting.least},{'' if quoting.most is None else quoting.most}}}"
+    most = quoting.most
+    if quoting.free:
+        answer = f"OUTSIDE (QUOTE OUTSIDE){_times(quoting.least, most)}"
+    else:
+        answer = f"QUOTE (BETWEEN QUOTE){_times(quoting.least - 1, None if most is None else most - 1)}"
     lines = [
         "start: ANSWER",
-        f"ANSWER: OUTSIDE (QUOTE OUTSIDE){times}",
-        f"OUTSIDE: {outside}",
+        f"ANSWER: {answer}",
+        f"OUTSIDE: {_without(quoting.opened)}",
+        r"BETWEEN: /[ \n]/",
         f"QUOTE: {opened} SPAN {closed}",
         # not blank, and without the marks themselves
         f"SPAN: ({' | '.join(names)}) & {' & '.join([*allowed, NOT_BLANK])}",
@@ -70,6 +74,10 @@ def quote_grammar(quoting: Quoting, passages: Sequence[str], vocabulary: Vocabul
     return LLMatcher.grammar_from_lark("\n".join(lines))
 
 
+def _times(least: int, most: int | None) -> str:
+    return f"{{{max(least, 0)},{'' if most is None else most}}}"
+
+
 NOT_BLANK = r"/(?s:.*)\S(?s:.*)/"
 
 
@@ -77,7 +85,7 @@ def spans_of(boundaries: Boundaries, text: str, vocabulary: Vocabulary) -> Itera
     """A passage as runs of pieces that the vocabulary can write; quotes begin and end between pieces."""
     run: list[str] = []
     known: dict[str, bool] = {}
-    for piece in _WORDS.findall(text) if boundaries == "words" else text:
+    for piece in WORDS.findall(text) if boundaries == "words" else text:
         if piece not in known:
             known[piece] = all(_writable(character, vocabulary) for character in piece)
         if known[piece]:
