@@ -51,6 +51,7 @@ class SynCheck(Monitor):
     """
 
     evidence = True
+    scores = True
 
     def __init__(self, settings: SynCheckSettings) -> None:
         super().__init__(settings)
