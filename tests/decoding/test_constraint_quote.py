@@ -189,6 +189,24 @@ def test_the_same_words_in_two_passages_have_a_valid_place():
     ]
 
 
+@pytest.mark.parametrize("free", [True, False])
+@pytest.mark.parametrize(("least", "most"), [(0, 1), (1, 1), (2, 2), (1, 3), (0, None), (2, None)])
+def test_numbers_of_quotes_are_kept(free, least, most):
+    one = session(free=free, at_least=least, at_most=most)
+    state, quote, ends = one.start(), [TOKENS.index(text.encode()) for text in ("“", "f", "o", "x", "”")], []
+    for count in range(4):
+        ends.append(not one.mask(state)[END])
+        for token in ([] if free or not count else [TOKENS.index(b" ")]) + quote:
+            if one.mask(state)[token]:
+                break
+            state = one.advance(state, token)
+        else:
+            continue
+        break
+    low, high = max(least, 0 if free else 1), 3 if most is None else most
+    assert ends == [low <= count for count in range(min(high, 3) + 1)]
+
+
 def test_without_passages_no_quote_can_be_begun():
     one = session(())
     assert TOKENS.index("“".encode()) not in allowed(one, one.start())

@@ -55,9 +55,9 @@ def quote_grammar(quoting: Quoting, passages: Sequence[str], vocabulary: Vocabul
     allowed = [_without(mark) for mark in dict.fromkeys((quoting.opened, quoting.closed))]
     most = quoting.most
     if quoting.free:
-        answer = f"OUTSIDE (QUOTE OUTSIDE){_times(quoting.least, most)}"
+        answer = f"OUTSIDE {_times('QUOTE OUTSIDE', quoting.least, most)}"
     else:
-        answer = f"QUOTE (BETWEEN QUOTE){_times(quoting.least - 1, None if most is None else most - 1)}"
+        answer = f"QUOTE {_times('BETWEEN QUOTE', quoting.least - 1, None if most is None else most - 1)}"
     lines = [
         "start: ANSWER",
         f"ANSWER: {answer}",
@@ -74,8 +74,9 @@ def quote_grammar(quoting: Quoting, passages: Sequence[str], vocabulary: Vocabul
     return LLMatcher.grammar_from_lark("\n".join(lines))
 
 
-def _times(least: int, most: int | None) -> str:
-    return f"{{{max(least, 0)},{'' if most is None else most}}}"
+def _times(what: str, least: int, most: int | None) -> str:
+    """Something that often, as a terminal says it; it knows no "0 times"."""
+    return "" if most == 0 else f"({what}){{{max(least, 0)},{'' if most is None else most}}}"
 
 
 NOT_BLANK = r"/(?s:.*)\S(?s:.*)/"
