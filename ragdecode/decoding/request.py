@@ -12,6 +12,7 @@ from ragdecode.decoding.drafter import Drafter
 from ragdecode.decoding.intervention import Evidence, Intervention
 from ragdecode.decoding.monitor import Monitor
 from ragdecode.decoding.rule import Rule
+from ragdecode.decoding.searcher import Search
 from ragdecode.decoding.vocabulary.vocabulary import Vocabulary
 from ragdecode.errors import InputError
 
@@ -108,6 +109,8 @@ class Request:
         resources: What parts read besides the request, by name: see `Drafter.resources` and `Rule.resources`.
         vocabularies: Vocabularies by model, where a drafter's view has another one than the target; else empty.
         retrieve: Called by a monitor's ``retrieve`` action: query to the views with their new prompts.
+        search: Decodes more than one continuation and chooses; without it there is one answer.
+        question: What was asked, where that is known; for actions that look for more evidence.
         vocabulary: The target's tokens as bytes, where a constraint or the search wants them (`Constraint.spells`).
         passages: The evidence, as pairs of id and text, in the order in which it is numbered for the model.
         key: Keys the sampling noise; the id if empty.
@@ -134,6 +137,8 @@ class Request:
     vocabularies: Mapping[str, Vocabulary] = field(default_factory=dict)
     retrieve: Callable[[str], Mapping[str, View]] | None = None
     vocabulary: Vocabulary | None = None
+    search: Search | None = None
+    question: str = ""
     passages: Sequence[tuple[str, str]] = ()
     key: str = ""
 
@@ -245,6 +250,7 @@ class Result:
         monitors: What each monitor recorded, by its name.
         notes: Things a user should know, such as a rewind.
         constraints: What each constraint recorded, by its name; those that recorded nothing are left out.
+        search: What the search recorded; None without one.
     """
 
     id: str
@@ -256,3 +262,4 @@ class Result:
     monitors: Mapping[str, Any]
     notes: Sequence[str] = ()
     constraints: Mapping[str, Any] = field(default_factory=dict)
+    search: Mapping[str, Any] | None = None

@@ -97,6 +97,7 @@ class Answer:
         quotes: The quotes of the answer with their places in the passages; None without the constraint ``quote``.
         cited_answer: The answer with numbers of passages behind its sentences; None where that is not asked for.
         citations: The passages that it cites.
+        search: What the search recorded; None without one.
     """
 
     question: str
@@ -117,6 +118,7 @@ class Answer:
     quotes: Sequence[Mapping[str, Any]] | None = None
     cited_answer: str | None = None
     citations: tuple[Citation, ...] = ()
+    search: Mapping[str, Any] | None = None
 
     @property
     def shown(self) -> str:
@@ -141,6 +143,8 @@ class Answer:
         found: dict[str, Any] = {}
         if self.quotes is not None:
             found["quotes"] = [dict(quote) for quote in self.quotes]
+        if self.search is not None:
+            found["search"] = plain_json(self.search)
         if self.cited_answer is not None:
             found["cited_answer"] = self.cited_answer
             found["citations"] = [citation.to_json() for citation in self.citations]

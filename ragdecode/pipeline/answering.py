@@ -112,6 +112,7 @@ class AnswerStream:
             monitors=dict(result.monitors),
             quotes=result.constraints.get("quote"),
             cited_answer=cited,
+            search=result.search,
             citations=() if cited is None else citations(cited, prepared.passages),
         )
 

@@ -47,4 +47,9 @@ class Decoded:
 
     def _more(self) -> dict[str, Any]:
         """What only some requests have."""
-        return {"notes": list(self.notes) or None, "quotes": self.result.constraints.get("quote")}
+        search = self.result.search
+        return {
+            "notes": list(self.notes) or None,
+            "quotes": self.result.constraints.get("quote"),
+            "search": None if search is None else plain_json(search),
+        }

@@ -11,6 +11,7 @@ from ragdecode.decoding.drafter import Drafter
 from ragdecode.decoding.monitor import Monitor
 from ragdecode.decoding.request import TARGET
 from ragdecode.decoding.rule import Rule
+from ragdecode.decoding.searcher import Search
 from ragdecode.spec.decode import DecodeSpec
 from ragdecode.spec.part import Part
 
@@ -25,6 +26,7 @@ class DecodeParts:
     drafters: Sequence[Drafter] = ()
     constraints: Sequence[Constraint] = ()
     monitors: Sequence[Monitor] = ()
+    search: Search | None = None
 
     @staticmethod
     def build(spec: DecodeSpec) -> DecodeParts:
@@ -38,7 +40,13 @@ class DecodeParts:
             drafters=_built(spec.draft),
             constraints=_built(spec.constraint),
             monitors=_built(spec.monitor),
+            search=None if spec.search is None else spec.search.build(),
         )
+
+    @property
+    def extracts(self) -> bool:
+        """Whether answers are spans of the passages, which the engine does not decode."""
+        return bool(getattr(self.search, "spans", False))
 
     @property
     def optional(self) -> frozenset[str]:
@@ -53,7 +61,7 @@ class DecodeParts:
     @property
     def spells(self) -> bool:
         """Whether a part wants the model's tokens as bytes."""
-        return any(part.spells for part in self.constraints)
+        return self.extracts or any(part.spells for part in self.constraints)
 
     @property
     def needs(self) -> tuple[str, ...]:

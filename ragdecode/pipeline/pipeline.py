@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ragdecode.decoding import events as engine
 from ragdecode.decoding.request import Request
+from ragdecode.decoding.search.extract import Extract
 from ragdecode.errors import InputError, RunError
 from ragdecode.models.huge_pages import prefer_huge_pages
 from ragdecode.models.progress import Progress, silent
@@ -22,6 +23,7 @@ from ragdecode.pipeline.answer import Answer, Seconds
 from ragdecode.pipeline.answering import AnswerStream
 from ragdecode.pipeline.decoded import Decoded
 from ragdecode.pipeline.events import DoneEvent, Event, PassagesEvent
+from ragdecode.pipeline.extracting import Extractor
 from ragdecode.pipeline.likelihood import QueryLikelihood
 from ragdecode.pipeline.meeting import meet, view_path
 from ragdecode.pipeline.models import PipelineModels
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from ragdecode.indexing.report import BuildReport
     from ragdecode.models.causal import CausalModel
     from ragdecode.models.tokenizer import Tokenizer
+    from ragdecode.pipeline.shared_engine import SharedEngine
 
 
 class Pipeline:
@@ -306,7 +309,7 @@ class Pipeline:
             RunError: Memory ran out.
         """
         self._check_open()
-        return self._models.engine.run(requests)
+        return self._runner.run(requests)
 
     def log_probs(self, pairs: Sequence[tuple[str, str]]) -> list[list[float]]:
         """Log-probability (nats) of each token of a text after a prefix, for (prefix, text) pairs, under its own model.
@@ -435,13 +438,21 @@ class Pipeline:
                 places.setdefault(item.request.id, deque()).append(place)
                 yield item.request
 
-        with closing(self._models.engine.run(requests(), stop)) as events:
+        with closing(self._runner.run(requests(), stop)) as events:
             for event in events:
                 # a line's id may come twice: the second one waits until the first is done
                 place = places[event.request][0]
                 if isinstance(event, engine.DoneEvent):
                     places[event.request].popleft()
                 yield place, event
+
+    @property
+    def _runner(self) -> SharedEngine | Extractor:
+        """What answers requests."""
+        search = self._parts.search
+        if isinstance(search, Extract):
+            return Extractor(self._models, self._spec.engine, search.extraction)
+        return self._models.engine
 
     def _check_open(self) -> None:
         if self._closed:

@@ -231,6 +231,7 @@ class Preparer:
             max_rewinds=spec.max_rewinds,
             vocabularies=self._vocabularies,
             vocabulary=self._vocabulary,
+            search=None if parts.extracts else parts.search,
             detokenize=tokenizer.decode,
             tokenize=partial(tokenizer.encode, special=False),
             alternatives=alternatives,

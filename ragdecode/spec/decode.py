@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from ragdecode.spec.heads import HeadListSpec, check_top
 from ragdecode.spec.model import ModelSpec
-from ragdecode.spec.part import Constraints, Drafters, Monitors, Rules
+from ragdecode.spec.part import Constraints, Drafters, Monitors, Rules, Search
 from ragdecode.spec.prompt import PromptSpec
 from ragdecode.spec.reference import Reference
 from ragdecode.spec.settings import Settings
@@ -123,6 +123,8 @@ class DecodeSpec(Settings):
     """Forbidden tokens."""
     monitor: Monitors = ()
     """Watch accepted tokens, and may act."""
+    search: Search | None = None
+    """Decodes more than one continuation and chooses by what a monitor scores; one answer if left out."""
     views: dict[str, ViewSpec] = Field(default_factory=dict)
     """More views, by name, for rules and drafters that ask for them."""
     sampling: SamplingSpec = SamplingSpec()

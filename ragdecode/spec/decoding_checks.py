@@ -41,6 +41,7 @@ class DecodingChecks(Checks):
             self._on_trees(decode.rule, (*path, "rule"))
         self._company(decode, path)
         self._constraints(decode.constraint, (*path, "constraint"))
+        self._search(decode, path)
         for place, message, hint in verification_problems(decode, path, self.built):
             self.add(place, message, hint)
         used: set[str] = set()
@@ -72,6 +73,25 @@ class DecodingChecks(Checks):
                 message = f"'{other}' and '{part.name}' cannot go together: both reweigh the {what}"
                 self.add((*path, position, part.name), message, "keep one of them")
 
+    def _search(self, decode: DecodeSpec, path: Path_) -> None:
+        """A search goes with what acts beside it; one over sentences needs a monitor that scores them."""
+        if decode.search is None:
+            return
+        at = (*path, "search", decode.search.name)
+        search = self.built(decode.search, (*path, "search"))
+        stage = self._stage(decode, path)
+        if search is None or stage is None:
+            return
+        by = getattr(search, "by", "")
+        if not getattr(search, "spans", False) and not any(
+            getattr(part, "scores", False) and by in ("", part.part_name) for part in stage.monitors
+        ):
+            self.add(at, "needs a monitor that scores sentences", "add monitor: syncheck")
+        try:
+            search.check(stage)
+        except RagDecodeError as error:
+            self.add(at, error.message, error.hint)
+
     def _constraints(self, constraints: Sequence[Part], path: Path_) -> None:
         """Two constraints that could leave each other nothing."""
         names = [part.name for part in constraints]
@@ -84,17 +104,23 @@ class DecodingChecks(Checks):
 
     def _company(self, decode: DecodeSpec, path: Path_) -> None:
         """Ask every rule whether it goes with the other parts and with the sampling."""
-        keys = ("rule", "draft", "constraint", "monitor")
-        built = [[self.built(part, (*path, key, i)) for i, part in enumerate(getattr(decode, key))] for key in keys]
-        if any(part is None for parts in built for part in parts):
-            return  # its own problem comes first
-        rules, drafters, constraints, monitors = built
-        stage = _Stage(rules, drafters, constraints, monitors, decode.sampling, decode.max_draft_nodes)
+        stage = self._stage(decode, path)
+        if stage is None:
+            return
         for position, (part, rule) in enumerate(zip(decode.rule, stage.rules, strict=True)):
             try:
                 getattr(rule, "check", lambda _: None)(stage)
             except RagDecodeError as error:
                 self.add((*path, "rule", position, part.name), error.message, error.hint)
+
+    def _stage(self, decode: DecodeSpec, path: Path_) -> _Stage | None:
+        """The parts, built for a look; None where one refuses its settings, for its own problem comes first."""
+        keys = ("rule", "draft", "constraint", "monitor")
+        built = [[self.built(part, (*path, key, i)) for i, part in enumerate(getattr(decode, key))] for key in keys]
+        if any(part is None for parts in built for part in parts):
+            return None
+        rules, drafters, constraints, monitors = built
+        return _Stage(rules, drafters, constraints, monitors, decode.sampling, decode.max_draft_nodes)
 
     def _on_trees(self, rules: Sequence[Part], path: Path_) -> None:
         """A rule that depends on more than a node's own ancestors says nothing of drafts."""

@@ -11,7 +11,16 @@ from ragdecode.spec.pipeline import PipelineSpec
 def headline(spec: PipelineSpec) -> str:
     """The stages in order, with how many passages each keeps and what acts while decoding."""
     decode = spec.decode
-    acting = [part.name for part in (*decode.rule, *decode.draft, *decode.constraint, *decode.monitor)]
+    acting = [
+        part.name
+        for part in (
+            *decode.rule,
+            *decode.draft,
+            *decode.constraint,
+            *decode.monitor,
+            *([decode.search] if decode.search else []),
+        )
+    ]
     last = f"decode[{' + '.join(acting) or 'plain'}]"
     return f"{chain_headline(spec.retrieve)} >> {last}" if spec.retrieve else last
 

@@ -28,6 +28,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "monitor": ("ragdecode.monitors", "ragdecode.decoding.monitors"),
     "aligner": ("ragdecode.aligners", "ragdecode.decoding.aligners"),
     "aggregator": ("ragdecode.aggregators", "ragdecode.decoding.aggregators"),
+    "search": ("ragdecode.searches", "ragdecode.decoding.search"),
     "retriever": ("ragdecode.retrievers", "ragdecode.retrieval.stages"),
     "fusion": ("ragdecode.fusions", "ragdecode.retrieval.fusions"),
     "store": ("ragdecode.stores", "ragdecode.indexing.stores"),

@@ -1,0 +1,1 @@
+"""Searches over whole answers: one file each."""
