@@ -51,6 +51,10 @@ class Combination(Checks):
         DecodingChecks(self.tree, self.report).check(spec.decode, ("decode",))
         self._layers(spec)
         self._datastore(spec)
+        monitors = [self.built(part, ("decode", "monitor", i)) for i, part in enumerate(spec.decode.monitor)]
+        if spec.answer.citations and not any(getattr(part, "scores", False) for part in monitors):
+            message = "citations need a monitor that says which passages support a sentence, and there is none"
+            self.add(("answer", "citations"), message, "add decode.monitor: syncheck")
 
     def _datastore(self, spec: PipelineSpec) -> None:
         """A drafter that reads a token datastore needs an index that has one."""
