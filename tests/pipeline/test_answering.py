@@ -35,7 +35,9 @@ SENTENCE = closed(
     start=WHOLE,
     end=WHOLE,
     faithfulness={"type": ["number", "null"]},
+    faithful={"type": ["boolean", "null"]},
     supported_by={"type": "array", "items": TEXT},
+    evidence={"type": "array", "items": closed(passage=TEXT, start=WHOLE, end=WHOLE)},
 )
 #: the object that `ask --json` promises
 ANSWER = closed(
@@ -129,7 +131,8 @@ def test_the_record_is_the_promised_object(stream):
     assert data["stats"]["mean_accepted"] == 3.0
     assert data["stats"]["monitors"] == {"signals": {"mean": 1}}
     assert data["notes"] == ["a note", "engine note"]
-    assert data["sentences"][1] == {"text": "Two.", "start": 5, "end": 9, "faithfulness": None, "supported_by": []}
+    unjudged = {"faithfulness": None, "faithful": None, "supported_by": [], "evidence": []}
+    assert data["sentences"][1] == {"text": "Two.", "start": 5, "end": 9, **unjudged}
     assert answer.prompts == {TARGET: "prompt"}
 
 
