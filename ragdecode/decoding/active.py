@@ -209,6 +209,9 @@ class Active:
         self.ruling.begin_rows(self.rows)
         for _, drafter in self.drafters:
             drafter.retrieved(mine)
+        if passages := views[TARGET].passages if TARGET in views else ():
+            for session in self.constraints:
+                session.retrieved(passages)
         for _, monitor in self.monitors:
             monitor.retrieved(views)
 
