@@ -18,8 +18,8 @@ def command(kind: str | None, as_json: bool) -> None:
 
     KINDS of YAML files: indexes, retrievers, pipelines, models, prompts, decoding, heads, detectors, monitors, tunings.
 
-    KINDS of parts, those of other installed packages included: rule, drafter, constraint, monitor, retriever,
-    fusion, store, reader, loader, decomposer, scorer.
+    KINDS of parts, those of other installed packages included: rule, drafter, constraint, monitor, aligner,
+    aggregator, search, retriever, fusion, store, reader, loader, decomposer, scorer, dataset, metric.
     """
     if kind is not None and kind not in (*FOLDERS, *KINDS):
         from ragdecode.errors import InputError

@@ -22,6 +22,7 @@ from ragdecode.decoding.speculation.catching_up import CatchingUp
 from ragdecode.decoding.textstream import TextStream
 
 if TYPE_CHECKING:
+    from ragdecode.decoding.branch import Branch
     from ragdecode.decoding.speculation.governor import Slot
 
 
@@ -44,23 +45,27 @@ class Active:
         finished: Why the answer ended, once it did.
         failure: What one of its rules failed with while the prompt was read.
         slot: What the governor of drafts knows of it, from its first step on.
+        branch: Its place in a search; None if it is the whole answer.
+        closing: Text that is said after the answer's own.
     """
 
-    def __init__(self, request: Request, vocab_size: int) -> None:
+    def __init__(self, request: Request, vocab_size: int, trunk: Active | None = None) -> None:
         self.request = request
         self._vocab = vocab_size
         self.rows: dict[str, Row] = {}
         started = time.perf_counter()
-        self.ruling = Ruling(request)
+        self.ruling: Ruling = Ruling(request) if trunk is None else trunk.ruling.fork(request)
         beginning = time.perf_counter() - started  # a rule may read passages then
         self.sampling = request.sampling
         self.tokens: list[int] = []
         self.records: list[TokenRecord] = []
-        self.constraints: list[ConstraintSession] = [part.start(request, vocab_size) for part in request.constraints]
+        self.constraints: list[ConstraintSession] = (
+            [part.start(request, vocab_size) for part in request.constraints] if trunk is None else trunk.constraints
+        )
         self.constraint_states: list[list[Any]] = [[session.start() for session in self.constraints]]
-        self.monitors: list[tuple[str, MonitorSession]] = [
-            (part.part_name, part.start(request)) for part in request.monitors
-        ]
+        self.monitors: list[tuple[str, MonitorSession]] = (
+            [(part.part_name, part.start(request)) for part in request.monitors] if trunk is None else []
+        )
         begun = [(part.part_name, part.start(request)) for part in request.drafters]
         self.drafters: list[tuple[str, DraftSession]] = [
             (name, session if session.eager else CatchingUp(session)) for name, session in begun
@@ -82,11 +87,18 @@ class Active:
         begun_with = zip(request.constraints, self.constraints, strict=True)
         self.notes += [f"constraint {part.part_name}: {note}" for part, session in begun_with for note in session.notes]
         self.slot: Slot | None = None
+        self.branch: Branch | None = None
+        self.closing = ""
         self.stats = Stats(prompt_tokens=len(request.views[TARGET].prompt))
         self._beginning = beginning
         self._seen: torch.Tensor | None = None
         self._started: float | None = None
         self._first: float | None = None
+
+    @property
+    def owner(self) -> str:
+        """Id of the request whose answer it becomes, or may become."""
+        return self.request.id if self.branch is None else self.branch.owner
 
     @property
     def rules(self) -> Sequence[Rule]:
@@ -116,6 +128,14 @@ class Active:
     def remaining(self) -> int:
         """Tokens that may still be generated."""
         return self.request.max_new_tokens - len(self.tokens)
+
+    @property
+    def seconds(self) -> tuple[float, float]:
+        """Time until the first token, and from then until now."""
+        if self._started is None:
+            return 0.0, 0.0
+        end = time.perf_counter()
+        return self._beginning + (self._first or end) - self._started, end - (self._first or end)
 
     def start_clock(self) -> None:
         """Called when the request first takes part in a pass."""
@@ -224,14 +244,11 @@ class Active:
             keep = self.stream.tokens_covering_text()
         stats = self.stats
         stats.new_tokens = keep
-        if self._started is not None:
-            end = time.perf_counter()
-            stats.prefill_seconds = self._beginning + (self._first or end) - self._started
-            stats.decode_seconds = end - self._first if self._first is not None else 0.0
+        stats.prefill_seconds, stats.decode_seconds = self.seconds
         return Result(
             id=self.request.id,
             tokens=self.tokens[:keep],
-            text=self.text,
+            text=self.text + self.closing,
             finish_reason=self.finished,
             records=self.records[:keep],
             stats=stats,
@@ -243,6 +260,11 @@ class Active:
                 if (record := session.record(self.text)) is not None
             },
         )
+
+    def cancelled(self) -> Result:
+        """What there is of the answer."""
+        self.finished = "cancelled"
+        return self.result()
 
     def close(self) -> None:
         """Free the cache rows; once is enough."""

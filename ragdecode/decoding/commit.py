@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ragdecode.decoding.actions import act, tell_flag
+from ragdecode.decoding.acting import act, tell_flag
 from ragdecode.decoding.active import Active
 from ragdecode.decoding.compose import Composed
 from ragdecode.decoding.drafter import Verified
@@ -53,7 +53,7 @@ def commit(item: Composed, nodes: Sequence[NodeSignals]) -> list[Event]:
             active.finished = "stop"
         elif active.remaining <= 0:
             active.finished = "length"
-        if cut or active.finished:
+        if cut or active.finished or (active.branch is not None and active.branch.rests):
             break
     taken = len(active.tokens) - before
     active.stats.steps += active.stats.committed > seen
@@ -76,6 +76,9 @@ def commit(item: Composed, nodes: Sequence[NodeSignals]) -> list[Event]:
         act(active, *cut, events)
     if active.finished:
         _last_words(active, events)
+    if active.branch is not None:
+        active.branch.note(active, events)  # a search tells what it settles
+        return []
     _tell_verdicts(active, events)
     _announce(active, events)
     return events
@@ -154,12 +157,15 @@ def _observe(
         rules=signal.rules,
     )
     cut: tuple[str, Action] | None = None
-    for (name, session), measured in zip(active.monitors, signal.measured, strict=True):
-        action = session.observe(replace(token, measured=measured))
+    shown = [replace(token, measured=measured) for measured in signal.measured]
+    for (name, session), token in zip(active.monitors, shown, strict=True):
+        action = session.observe(token)
         if isinstance(action, Flag):
             tell_flag(active, name, action, events)
         elif action is not None and cut is None:
             cut = name, action
+    if active.branch is not None:
+        active.branch.observe(active, shown)
     return cut
 
 

@@ -15,6 +15,7 @@ import torch
 from ragdecode.decoding import signals
 from ragdecode.decoding.active import Active
 from ragdecode.decoding.backend import Backend
+from ragdecode.decoding.branch import fill_rows
 from ragdecode.decoding.commit import commit
 from ragdecode.decoding.compose import compose
 from ragdecode.decoding.events import DoneEvent, Event, FailedEvent
@@ -26,11 +27,13 @@ from ragdecode.decoding.prompts import check_prompt
 from ragdecode.decoding.request import TARGET, Request
 from ragdecode.decoding.row import Row
 from ragdecode.decoding.schedule import Work, plan
+from ragdecode.decoding.searching import Searching, Sent
 from ragdecode.decoding.speculation.governor import FixedTree, Governor
 from ragdecode.decoding.speculation.preconditions import (
     check_constraints,
     check_interventions,
     check_rules,
+    check_search,
     check_verification,
 )
 from ragdecode.decoding.speculation.trees import draft_trees, settle
@@ -76,6 +79,7 @@ class Engine:
         self.vocab_size = min(vocab_size or smallest, smallest)
         self._waiting: deque[Active] = deque()
         self._active: list[Active] = []
+        self._searches: dict[str, Searching] = {}
         self._told: list[Event] = []
         self._cancelled: set[str] = set()
         self._lock = threading.Lock()
@@ -93,10 +97,15 @@ class Engine:
                 prompt is empty or does not fit, a constraint cannot be met, or the id is taken.
         """
         self._validate(request)
-        active = Active(request, self.vocab_size)
+        if request.search is None:
+            begun: Sequence[Active] = [Active(request, self.vocab_size)]
+        else:
+            search = Searching(request, self.vocab_size)
+            begun = search.start().begun
+            self._searches[request.id] = search
         with self._lock:
             self._cancelled.discard(request.id)  # that was meant for an earlier one of this name
-        self._waiting.append(active)
+        self._waiting += begun
 
     def cancel(self, request_id: str) -> None:
         """End a request before the next step; it finishes as ``cancelled``. Safe from any thread."""
@@ -169,15 +178,48 @@ class Engine:
             active = item.predicted.active
             try:
                 self._told += commit(item, own_nodes)
-                if active.finished:
+                if active.finished and active.branch is None:
                     self._told.append(DoneEvent(active.request.id, active.result()))
             except Exception as error:
                 failed[active.request.id] = error
         settle(ready, self._governor, seconds)
-        for active in [active for active in self._active if active.finished or active.request.id in failed]:
+        owners = {active.request.id: active.owner for active in self._active}
+        for active in [active for active in self._active if active.finished and active.branch is None]:
             self._active.remove(active)
             self._close(active)
+        self._fail({owners[name]: error for name, error in failed.items()})
+        self._search()
+
+    def _fail(self, failed: Mapping[str, Exception]) -> None:
+        """End requests whose own parts failed."""
+        self._drop(set(failed))
         self._told += [FailedEvent(name, error) for name, error in failed.items()]
+
+    def _search(self) -> None:
+        """Move the searches on whose branches have all come to rest."""
+        for name, search in list(self._searches.items()):
+            search.count_passes()
+            resting = [one for one in self._active if one.owner == name and search.at_rest(one)]
+            self._active = [one for one in self._active if one not in resting]
+            if not search.complete:
+                continue
+            told: list[Event] = []
+            try:
+                sent = search.advance(told)
+            except Exception as error:
+                self._fail({name: error})
+                continue
+            if not search.branches:
+                del self._searches[name]
+            self._told += told
+            self._send(sent)
+
+    def _send(self, sent: Sent) -> None:
+        """Branches of a search go before whatever else waits: those that are at rest hold memory."""
+        for active in sent.dropped:
+            self._close(active)
+        self._active += sent.resumed
+        self._waiting.extendleft(reversed(sent.begun))
 
     def _admit(self) -> None:
         """Give rows to waiting requests while there is room; one for which there never is room fails."""
@@ -190,7 +232,7 @@ class Engine:
                 if self._active and isinstance(error, RunError):
                     return  # memory comes back when one of them ends
                 self._waiting.popleft()
-                self._told.append(FailedEvent(active.request.id, error))
+                self._fail({active.owner: error})
                 continue
             except BaseException:
                 active.close()
@@ -242,33 +284,37 @@ class Engine:
                 name, view.model, backend, handle, view.prompt, capacity, verified, own=own, mask=mask
             )
         active.ruling.begin_rows(active.rows)
+        if active.branch is not None:
+            fill_rows(active)
 
     def _take_cancelled(self) -> list[Event]:
         with self._lock:
             cancelled, self._cancelled = self._cancelled, set()
         if not cancelled:
             return []
-        gone = [item for item in (*self._active, *self._waiting) if item.request.id in cancelled]
+        gone: dict[str, Active | Searching] = {item.owner: item for item in (*self._active, *self._waiting)}
+        gone |= self._searches
         events: list[Event] = []
-        for active in gone:
-            active.finished = "cancelled"
+        for name in [name for name in gone if name in cancelled]:
             try:
-                events.append(DoneEvent(active.request.id, active.result()))
+                events.append(DoneEvent(name, gone[name].cancelled()))
             except Exception as error:
-                events.append(FailedEvent(active.request.id, error))
+                events.append(FailedEvent(name, error))
         self._drop(cancelled)
         return events
 
     def _drop(self, ids: set[str]) -> None:
         """Forget requests without events; their slots are free at once."""
-        for active in [item for item in (*self._active, *self._waiting) if item.request.id in ids]:
+        for active in [item for item in (*self._active, *self._waiting) if item.owner in ids]:
             self._close(active)
-        self._active = [item for item in self._active if item.request.id not in ids]
-        self._waiting = deque(item for item in self._waiting if item.request.id not in ids)
+        for name in ids & self._searches.keys():
+            self._searches.pop(name).close()
+        self._active = [item for item in self._active if item.owner not in ids]
+        self._waiting = deque(item for item in self._waiting if item.owner not in ids)
         self._told = [event for event in self._told if event.request not in ids]
 
     def _validate(self, request: Request) -> None:
-        taken = {item.request.id for item in (*self._active, *self._waiting)}
+        taken = {item.owner for item in (*self._active, *self._waiting)} | self._searches.keys()
         if request.id in taken:
             raise InputError(f"request id {request.id!r} is in flight already", hint="give every request its own id")
         if request.max_new_tokens < 1 or request.max_draft_nodes < 1:
@@ -280,6 +326,7 @@ class Engine:
         check_rules(request)
         check_constraints(request)
         check_verification(request)
+        check_search(request)
         for name, verified in _needed_views(request).items():
             view = request.views.get(name)
             if view is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 import torch
 
 #: Rows that a table begins with.
@@ -45,6 +47,13 @@ class Memory:
             self._table = table
         self._table[self._kept : needed] = rows
         self._kept = needed
+
+    def fork(self) -> Memory:
+        """A table of its own with the same rows."""
+        twin = copy(self)
+        if self._table is not None:
+            twin._table = self._table.clone()
+        return twin
 
     def rewind(self, to: int) -> None:
         """Forget the rows after the first ``to``.

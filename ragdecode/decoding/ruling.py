@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -92,6 +93,13 @@ class Ruling:
                     if rule.taps:
                         rule.read_taps(view, first, {name: taps[name][own] for name in rule.taps})
                     rule.read(view, first, log_probs[own], None if hidden is None else hidden[own])
+
+    def fork(self, request: Request) -> Ruling:
+        """The same rules for an answer that goes on from here under another name; what was remembered is copied."""
+        twin = copy(self)
+        twin._request = request
+        twin.memories = [memory.fork() for memory in self.memories]
+        return twin
 
     def begin_rows(self, rows: Mapping[str, Row]) -> None:
         """Tell the rows what has to be read in them, and which of them runs; what was not read yet is read again."""

@@ -29,6 +29,8 @@ class Example:
         correct: Place of the right option; None without options.
         relevant: Grade by document or passage id; at least 1 is relevant. Empty where nobody judged.
         history: Earlier turns, oldest first.
+        prompts: Exact prompts by view, where the question is not to be put into the pipeline's own prompt; views that
+            the pipeline does not read are left out.
         metadata: Whatever else its data set says of it; goes into the record.
     """
 
@@ -41,6 +43,7 @@ class Example:
     correct: int | None = None
     relevant: Mapping[str, int] = field(default_factory=dict)
     history: tuple[Turn, ...] = ()
+    prompts: Mapping[str, str] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
 

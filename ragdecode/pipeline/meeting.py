@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ragdecode.decoding.head_check import check_heads
 from ragdecode.decoding.speculation.preconditions import check_intervention
@@ -48,6 +48,34 @@ def meet(loaded: LoadedPipeline, plans: ViewPlans, parts: DecodeParts, backends:
     for index, monitor in enumerate(parts.monitors):
         with _at(loaded, ("decode", "monitor", index, monitor.part_name)):
             monitor.meet(models)
+
+
+def equip(
+    loaded: LoadedPipeline, parts: DecodeParts, opened: Callable[[Collection[str]], Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Open what parts read besides requests, and let rules look at it.
+
+    Args:
+        loaded: The pipeline, for lines.
+        parts: Its parts, in the order of its document.
+        opened: Gives what is read, by name.
+
+    Returns:
+        All of it by name.
+
+    Raises:
+        SpecError: It is missing, or is not what a part needs.
+        RunError: It is damaged.
+    """
+    found: dict[str, Any] = {}
+    for index, rule in enumerate(parts.rules):
+        with _at(loaded, ("decode", "rule", index, rule.part_name)):
+            found |= opened(rule.resources)
+            rule.equip(found)
+    for index, drafter in enumerate(parts.drafters):
+        with _at(loaded, ("decode", "draft", index, drafter.part_name)):
+            found |= opened(drafter.resources)
+    return found
 
 
 def view_path(loaded: LoadedPipeline, name: str, *below: str) -> Path_:

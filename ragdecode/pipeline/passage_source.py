@@ -28,13 +28,16 @@ if TYPE_CHECKING:
 
     from ragdecode.documents.inventory import Inventory
     from ragdecode.indexing.estimate import Estimate
+    from ragdecode.indexing.files import FileEntry, SkippedEntry
     from ragdecode.indexing.hit import Hit
     from ragdecode.indexing.index import Index
+    from ragdecode.indexing.memory.datastore import MemoryDatastore
     from ragdecode.indexing.memory.key_model import KeyModel
     from ragdecode.indexing.models import IndexModels
     from ragdecode.indexing.report import BuildReport
     from ragdecode.indexing.store import Encoder
     from ragdecode.indexing.tokens.datastore import TokenDatastore
+    from ragdecode.pipeline.passage_keys import PassageEncoder
     from ragdecode.retrieval.chain import Retrieval, RetrievalChain
     from ragdecode.retrieval.query import Query
     from ragdecode.retrieval.stage import Entailment, PairScorer
@@ -140,20 +143,22 @@ class PassageSource:
             return self._chain.run(queries)
 
     def resources(self, names: Collection[str]) -> dict[str, Any]:
-        """What drafters read besides the request, by name; the index is opened for it if need be.
+        """What rules and drafters read besides the request, by name; the index is opened for it if need be.
+
+        ``datastore`` is the index's store of tokens, ``memory`` its memory, ``passages`` reads the request's own.
 
         Raises:
-            InputError: The index has no token datastore, or one of another tokenizer than the model's.
+            InputError: The index has no such store, or one of another model or tokenizer.
             RunError: It is damaged.
         """
-        if unknown := set(names) - {"datastore"}:
-            raise InputError(f"a drafter asks for {', '.join(sorted(unknown))}; a pipeline has a datastore only")
-        if not names:
-            return {}
-        if "_datastore" not in self.__dict__:
-            with self._lock, self._models.loading():
-                _ = self._datastore
-        return {"datastore": self._datastore}
+        known = {"datastore": "_datastore", "memory": "_memory", "passages": "_passages"}
+        if unknown := set(names) - known.keys():
+            raise InputError(f"a part asks for {', '.join(sorted(unknown))}; a pipeline has {', '.join(known)}")
+        for name in names:
+            if known[name] not in self.__dict__:
+                with self._lock, self._models.loading():
+                    getattr(self, known[name])
+        return {name: self.__dict__[known[name]] for name in names}
 
     def judges(self, models: Mapping[str, ModelSpec | None]) -> dict[str, Any]:
         """The models that monitors ask about texts, by the names under which they ask; see `Monitor.models`.
@@ -193,10 +198,27 @@ class PassageSource:
             raise InputError("there is nothing to draft from: the pipeline has no index", hint="add 'index:'")
         return self._index.datastore(self._models.tokenizer.fingerprint)
 
+    @cached_property
+    def _memory(self) -> MemoryDatastore:
+        if self._loaded.spec.index is None:
+            raise InputError("there is no memory to ask: the pipeline has no index", hint="add 'index:'")
+        model = self._models.main
+        dtype = str(model.dtype).removeprefix("torch.")
+        return self._index.memory(model.fingerprint, model.tokenizer.fingerprint, dtype).on(str(model.device))
+
+    @cached_property
+    def _passages(self) -> PassageEncoder:
+        from ragdecode.pipeline.key_model import BackendKeys
+        from ragdecode.pipeline.passage_keys import PassageEncoder
+
+        models = self._models
+        keys = BackendKeys(models.main, lambda: models.backends[MAIN], lambda: models.engine.lock)
+        return PassageEncoder(keys, lambda: models.tokenizer)
+
     def close(self) -> None:
         """Let go of index and encoders."""
         with self._lock:
-            for name in ("_chain", "_index", "_datastore"):
+            for name in ("_chain", "_index", "_datastore", "_memory", "_passages"):
                 self.__dict__.pop(name, None)
             self.__dict__.pop("_index_models", None)
             self.__dict__.pop("_key_model", None)
@@ -240,7 +262,28 @@ class PassageSource:
         if not self._build:
             return open_index(path, spec, encoders=models.encoder)
         self._bring_up_to_date(self._progress)
-        return open_index(path, spec, encoders=models.encoder, tokenizer_fingerprint=models.tokenizer_fingerprint)
+        return self._open_whole()
+
+    def _open_whole(self) -> Index:
+        """The index with all stores open, so that it answers on while another build takes its place."""
+        from ragdecode.indexing.index import open_index
+        from ragdecode.indexing.location import index_path
+
+        models = self._index_models
+        index = open_index(
+            index_path(self._loaded),
+            self._loaded.spec.index,
+            encoders=models.encoder,
+            tokenizer_fingerprint=models.tokenizer_fingerprint,
+        )
+        for store in index.stores:
+            index.searcher(store)
+        return index
+
+    def files(self) -> list[FileEntry | SkippedEntry]:
+        """The files of the open index, read or skipped; none without one."""
+        with self._lock:
+            return list(self._index.files()) if "_index" in self.__dict__ else []
 
     def refresh(self, progress: Progress | None = None) -> BuildReport:
         """Bring the index up to date beside the open one, which answers meanwhile, and take the new one in its place.
@@ -250,16 +293,10 @@ class PassageSource:
             InputError: The corpus cannot be read, or weights are missing.
             RunError: The index cannot be written.
         """
-        from ragdecode.indexing.index import open_index
-        from ragdecode.indexing.location import index_path
-
-        spec, models = self._loaded.spec.index, self._index_models
-        if spec is None:
+        if self._loaded.spec.index is None:
             raise InputError(f"the pipeline {self._loaded.name} has no index")
         report = self._bring_up_to_date(progress or self._progress)
-        index = open_index(
-            index_path(self._loaded), spec, encoders=models.encoder, tokenizer_fingerprint=models.tokenizer_fingerprint
-        )
+        index = self._open_whole()
         with self._lock:
             chain = None if self.empty else self._chain_over(index)
             self.__dict__.pop("_datastore", None)

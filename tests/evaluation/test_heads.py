@@ -15,9 +15,9 @@ from ragdecode.evaluation.heads import copying
 from ragdecode.evaluation.heads.copying import all_heads, copied, find_retrieval_heads, recall
 from ragdecode.evaluation.heads.detector import train
 from ragdecode.evaluation.heads.haystack import Trial, documentation, needles, trials
-from ragdecode.evaluation.learning.logistic import auc, best_strength, fit, folds
 from ragdecode.evaluation.heads.questions import read_questions
 from ragdecode.evaluation.heads.used_context import Examples, collect, golden_places
+from ragdecode.evaluation.learning.logistic import auc, best_strength, fit, folds
 from ragdecode.models.catalogue import find_model
 from ragdecode.models.causal import load_causal
 from ragdecode.pipeline.models import open_backend

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragdecode.text.sentences import sentence_spans
 from ragdecode.pipeline.sentences import AnswerSentences, split_sentences
+from ragdecode.text.sentences import sentence_spans
 from tests.text.test_sentences import TEXTS
 
 

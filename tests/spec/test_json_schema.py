@@ -22,10 +22,14 @@ def validator(kind):
     return Draft202012Validator(schema)
 
 
+#: Made for one model and corpus by a command: the catalogue ships none.
+_USERS_OWN = {"monitors", "tunings"}
+
+
 @pytest.mark.parametrize("kind", FOLDERS)
 def test_the_catalogues_files_are_valid_as_written_and_as_resolved(kind):
     check = validator(kind)
-    assert names(kind)
+    assert names(kind) or kind in _USERS_OWN
     for name in names(kind):
         path = catalogue_root() / FOLDERS[kind] / f"{name}.yaml"
         assert list(check.iter_errors(YAML(typ="safe").load(path))) == []

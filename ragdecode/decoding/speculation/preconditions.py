@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ragdecode.decoding.intervention import EarlyExit, HeadMask
@@ -164,3 +165,22 @@ def check_intervention(name: str, intervention: EarlyExit | HeadMask, model: Bac
                 f"{model.heads} heads, counted from 0",
                 hint="a list of heads belongs to the model that it was made for",
             )
+
+
+def check_search(request: Request) -> None:
+    """Refuse a search that nothing scores for, or whose sampling a rule does not go with.
+
+    Raises:
+        InputError: The search cannot work in this request.
+    """
+    if request.search is None:
+        return
+    if not any(part.scores and request.search.by in ("", part.part_name) for part in request.monitors):
+        raise InputError(
+            f"the search {request.search.part_name} needs a monitor that scores sentences", hint="add monitor: syncheck"
+        )
+    request.search.check(request)
+    for sampling in request.search.samplings:
+        other = replace(request, sampling=replace(request.sampling, **sampling))
+        for rule in request.rules:
+            rule.check(other)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -57,6 +57,10 @@ class Trees:
     right: NDArray[np.int32]
     value: NDArray[np.float64]
 
+    def first(self, rounds: int) -> Trees:
+        """The first trees alone: what fewer rounds would have made."""
+        return replace(self, roots=self.roots[:rounds])
+
     def logits(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
         """Log-odds ``[n]`` of features ``[n, F]``; NaN is a missing value."""
         rows = np.arange(len(features))
@@ -75,8 +79,8 @@ def fit_trees(features: NDArray[np.float64], labels: NDArray[np.bool_], settings
     """Boost trees on the logistic loss by Newton steps, as in XGBoost (Chen and Guestrin, 2016), with exact splits.
 
     A split's gain is ``G_l^2/(H_l+lambda) + G_r^2/(H_r+lambda) - G^2/(H+lambda)`` over gradients G and curvatures H.
-    Both sides are tried for examples without the feature. Thresholds lie midway between neighbouring values.
-    Deterministic: of equal gains the first feature and the lowest threshold win.
+    Both sides are tried for examples without the feature; where there are none, the heavier one is theirs. Thresholds
+    lie midway between neighbouring values. Of equal gains the first feature and the lowest threshold win.
 
     Args:
         features: ``[n, F]``; NaN is a missing value.
@@ -180,7 +184,8 @@ class _Grower:
             if gain[at] > best[0]:
                 cut = cuts[at]
                 middle = (values[cut] + values[cut + 1]) / 2
-                best = (float(gain[at]), -place, -float(middle if middle < values[cut + 1] else values[cut]), missing)
+                side = missing if known < len(values) else bool(2 * left_h[at] > total_h)
+                best = (float(gain[at]), -place, -float(middle if middle < values[cut + 1] else values[cut]), side)
         return best
 
     def _worth(self, gradient: NDArray[np.float64], curvature: NDArray[np.float64]) -> NDArray[np.float64]:

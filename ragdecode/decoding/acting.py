@@ -12,6 +12,10 @@ from ragdecode.decoding.monitor import Action, Flag, Retrieve, Rewind, Stop
 
 def act(active: Active, name: str, action: Action, events: list[Event]) -> None:
     """Carry out what a monitor asked for."""
+    if active.branch is not None and not isinstance(action, Flag):
+        active.notes.append(f"monitor {name} asked to act; it only flagged, because a search acts on the answer")
+        tell(active, name, "flag", action.detail, events)
+        return
     if isinstance(action, Stop):
         if _place(active, name, action.keep) < len(active.tokens):
             _back(active, action.keep, events)
