@@ -74,9 +74,9 @@ class KnnLmSettings(Settings):
     @model_validator(mode="after")
     def _fits(self) -> KnnLmSettings:
         for name, store in _OF_STORE.items():
-            if name in self.model_fields_set and self.store != store:
+            if getattr(self, name) != type(self).model_fields[name].default and self.store != store:
                 raise ValueError(f"{name} has no place with store {self.store}; it belongs to store {store}")
-        if "above" in self.model_fields_set and self.by != "entropy":
+        if self.above != type(self).model_fields["above"].default and self.by != "entropy":
             raise ValueError(f"above has no place with by: {self.by}; it belongs to by: entropy")
         if self.by in ("distance", "gate"):
             what = "buckets" if self.by == "distance" else "gate"
