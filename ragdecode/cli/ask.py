@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Best tokens that a trace shows at each position.
 _ALTERNATIVES = 5
+#: Pieces of evidence of each token that rules tell in a trace and in JSON, such as neighbours that voted.
+_NEIGHBOURS = 5
 
 
 @click.command()
@@ -61,16 +63,17 @@ def command(
 
 def _answer(pipeline: Pipeline, progress: StageProgress, question: str, *, as_json: bool, trace: Path | None) -> Answer:
     alternatives = _ALTERNATIVES if trace is not None else 0
+    explain = _NEIGHBOURS if trace is not None or as_json else 0
     if as_json:
         import json
 
-        answer = pipeline.ask(question, alternatives=alternatives)
+        answer = pipeline.ask(question, alternatives=alternatives, explain=explain)
         progress.close()
         click.echo(json.dumps(answer.to_json(), ensure_ascii=False, allow_nan=False))
         return answer
     from ragdecode.cli.answer_view import AnswerView, show_cost, show_sources
 
-    with closing(pipeline.stream(question, alternatives=alternatives)) as events:
+    with closing(pipeline.stream(question, alternatives=alternatives, explain=explain)) as events:
         answer = AnswerView(by_sentence=pipeline.cites).show(without_progress(events, progress))
     if answer.passages:
         click.echo("")

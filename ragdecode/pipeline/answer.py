@@ -98,6 +98,7 @@ class Answer:
         cited_answer: The answer with numbers of passages behind its sentences; None where that is not asked for.
         citations: The passages that it cites.
         search: What the search recorded; None without one.
+        explained: What rules tell of each token, see `explained.explained`; empty unless asked for.
     """
 
     question: str
@@ -119,6 +120,7 @@ class Answer:
     cited_answer: str | None = None
     citations: tuple[Citation, ...] = ()
     search: Mapping[str, Any] | None = None
+    explained: Sequence[Mapping[str, Any]] = ()
 
     @property
     def shown(self) -> str:
@@ -148,6 +150,8 @@ class Answer:
         if self.cited_answer is not None:
             found["cited_answer"] = self.cited_answer
             found["citations"] = [citation.to_json() for citation in self.citations]
+        if self.explained:
+            found["tokens"] = plain_json(list(self.explained))
         return found
 
 
@@ -175,4 +179,5 @@ def stats_json(stats: Stats, seconds: Seconds, monitors: Mapping[str, Any]) -> d
         "nodes": stats.nodes,
         "asked": stats.asked,
         "draft_seconds": stats.draft_seconds,
+        **({"rules": stats.rules} if stats.rules else {}),
     } | ({"monitors": plain_json(monitors)} if monitors else {})

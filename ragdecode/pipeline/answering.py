@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from ragdecode.decoding import events as engine
 from ragdecode.decoding.request import Result, TokenRecord
 from ragdecode.pipeline.answer import Answer, Seconds, Sentence
 from ragdecode.pipeline.citations import citations, cite, cited_answer
 from ragdecode.pipeline.events import ActionEvent, DoneEvent, Event, RetractEvent, SentenceEvent, TokenEvent
+from ragdecode.pipeline.explained import explained
 from ragdecode.pipeline.preparing import Prepared
 from ragdecode.pipeline.sentences import AnswerSentences, split_sentences
 from ragdecode.pipeline.verdicts import Verdicts
@@ -113,8 +114,13 @@ class AnswerStream:
             quotes=result.constraints.get("quote"),
             cited_answer=cited,
             search=result.search,
+            explained=tuple(explained(result.records, prepared.request.detokenize or _no_text)),
             citations=() if cited is None else citations(cited, prepared.passages),
         )
+
+
+def _no_text(ids: Sequence[int]) -> str:
+    return ""
 
 
 def _mentioned(records: Iterable[TokenRecord]) -> set[int]:

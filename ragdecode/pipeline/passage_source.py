@@ -300,6 +300,7 @@ class PassageSource:
         with self._lock:
             chain = None if self.empty else self._chain_over(index)
             self.__dict__.pop("_datastore", None)
+            self.__dict__.pop("_memory", None)
             self.__dict__["_index"] = index
             if chain is not None:
                 self.__dict__["_chain"] = chain

@@ -25,7 +25,7 @@ from ragdecode.pipeline.decoded import Decoded
 from ragdecode.pipeline.events import DoneEvent, Event, PassagesEvent
 from ragdecode.pipeline.extracting import Extractor
 from ragdecode.pipeline.likelihood import QueryLikelihood
-from ragdecode.pipeline.meeting import meet, view_path
+from ragdecode.pipeline.meeting import equip, meet, view_path
 from ragdecode.pipeline.models import PipelineModels
 from ragdecode.pipeline.parts import DecodeParts
 from ragdecode.pipeline.passage import Passage
@@ -117,6 +117,7 @@ class Pipeline:
         *,
         passages: Iterable[str | Mapping[str, Any] | Document | Passage] | None = None,
         alternatives: int = 0,
+        explain: int = 0,
     ) -> Answer:
         """Answer a question.
 
@@ -125,13 +126,14 @@ class Pipeline:
             history: Earlier messages, ``{"role", "content"}`` mappings or turns, oldest first.
             passages: Evidence, best first, in the place of retrieval.
             alternatives: Best tokens to record at each position; a trace wants some.
+            explain: Pieces of evidence that rules are to tell of each token, at most; 0 asks for none.
 
         Raises:
             InputError: The question is empty or too long, or weights are missing.
             RunError: Memory ran out, the index cannot be written or is damaged.
         """
         answer: Answer | None = None
-        for event in self.stream(question, history, passages=passages, alternatives=alternatives):
+        for event in self.stream(question, history, passages=passages, alternatives=alternatives, explain=explain):
             if isinstance(event, DoneEvent):
                 answer = event.answer
         assert answer is not None, "a stream ends with its record"
@@ -144,6 +146,7 @@ class Pipeline:
         *,
         passages: Iterable[str | Mapping[str, Any] | Document | Passage] | None = None,
         alternatives: int = 0,
+        explain: int = 0,
         settings: AnswerSettings | None = None,
         stop: Callable[[], bool] | None = None,
     ) -> Generator[Event, None, None]:
@@ -154,7 +157,7 @@ class Pipeline:
         hold for this answer alone.
         """
         asked = Question.of(question, history, passages, settings)
-        with closing(self.stream_batch([asked], alternatives=alternatives, stop=stop)) as events:
+        with closing(self.stream_batch([asked], alternatives=alternatives, explain=explain, stop=stop)) as events:
             for _, event in events:
                 yield event
 
@@ -173,7 +176,12 @@ class Pipeline:
         return [answers[place] for place in range(len(asked))]
 
     def stream_batch(
-        self, questions: Sequence[Question], *, alternatives: int = 0, stop: Callable[[], bool] | None = None
+        self,
+        questions: Sequence[Question],
+        *,
+        alternatives: int = 0,
+        explain: int = 0,
+        stop: Callable[[], bool] | None = None,
     ) -> Generator[tuple[int, Event], None, None]:
         """The events of many questions as they happen, each with its question's place.
 
@@ -196,6 +204,7 @@ class Pipeline:
                 found.passages,
                 item.history,
                 alternatives=alternatives,
+                explain=explain,
                 retrieve=None if self._source.empty else self._find,
                 notes=found.notes,
             )
@@ -420,7 +429,7 @@ class Pipeline:
         models = self._models
         meet(self.loaded, self._plans, self._parts, models.backends)
         # opened before any request is made, so that what is wrong with them is told once
-        resources = self._source.resources({name for part in self._parts.drafters for name in part.resources})
+        resources = equip(self.loaded, self._parts, self._source.resources)
         asked = {name: model for part in self._parts.monitors for name, model in part.models.items()}
         resources |= self._source.judges(asked)
         return Preparer(self._spec.decode, self._parts, self._plans, models, models.windows, resources)

@@ -23,6 +23,8 @@ from ragdecode.spec.decode import DecodeSpec
 if TYPE_CHECKING:
     from ragdecode.pipeline.models import PipelineModels
 
+#: Name under which rules ask for the passages of a request.
+PASSAGES = "passages"
 #: Query to passages, best first.
 Retrieve = Callable[[str], Sequence[Passage]]
 
@@ -55,7 +57,7 @@ class Preparer:
         plans: Its views.
         models: The pipeline's models: tokenizers and end tokens.
         windows: Longest row of each backend key, in tokens.
-        resources: What drafters read besides the request, by name.
+        resources: What rules and drafters read besides the request, by name.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class Preparer:
         *,
         identity: str | None = None,
         alternatives: int = 0,
+        explain: int = 0,
         retrieve: Retrieve | None = None,
         notes: Sequence[str] = (),
     ) -> Prepared:
@@ -122,7 +125,12 @@ class Preparer:
         request = self._request(identity or uuid4().hex, parts, views, prompts, alternatives)
         if identity is None:
             request = replace(request, key=question_key(question))
-        request = replace(request, passages=[(passage.id, passage.text) for passage in fitted.passages])
+        request = replace(
+            request,
+            passages=[(passage.id, passage.text) for passage in fitted.passages],
+            resources=self._with_passages(fitted.passages),
+            explain=explain,
+        )
         prepared = Prepared(request, prompts, question, fitted.passages, told)
         if retrieve is not None and parts.monitors:
             more = partial(self._retrieve_more, prepared, views, history, retrieve)
@@ -235,8 +243,13 @@ class Preparer:
             detokenize=tokenizer.decode,
             tokenize=partial(tokenizer.encode, special=False),
             alternatives=alternatives,
-            resources=self._resources,
+            resources=self._with_passages(()),
         )
+
+    def _with_passages(self, passages: Sequence[Passage]) -> Mapping[str, Any]:
+        """What parts read besides the request, its own passages included where a rule asks for them."""
+        encoder = self._resources.get(PASSAGES)
+        return self._resources if encoder is None else {**self._resources, PASSAGES: encoder.of(passages)}
 
     def _retrieve_more(
         self,
@@ -251,6 +264,8 @@ class Preparer:
         passages = [replace(passage, rank=rank) for rank, passage in enumerate(known.values(), start=1)]
         fitted = self._fit(prepared.question, passages, history)
         prepared.passages = fitted.passages
+        if (own := prepared.request.resources.get(PASSAGES)) is not None:
+            own.passages = list(fitted.passages)
         # a view for drafts that does not fit any more goes on with what it has
         mine = [view for view in views if view.name in prepared.prompts]
         prompts = {view.name: fitted.prompts.get(view.name, prepared.prompts[view.name]) for view in mine}

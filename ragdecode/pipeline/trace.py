@@ -38,6 +38,7 @@ def trace_data(answer: Answer) -> dict[str, Any]:
     """What the page shows, as plain JSON data; logarithms of zero are null."""
     record = answer.to_json()
     views = {view for token in answer.records for view in token.views}
+    told = {one["position"]: one["rules"] for one in answer.explained}
     return {
         "question": answer.question,
         "answer": answer.answer,
@@ -50,7 +51,7 @@ def trace_data(answer: Answer) -> dict[str, Any]:
         "prompts": dict(answer.prompts),
         "views": sorted(views, key=lambda view: (view != TARGET, view)),
         "texts": {str(token): text for token, text in answer.token_texts.items()},
-        "tokens": [_token(token) for token in answer.records],
+        "tokens": [_token(token, told.get(token.position, {})) for token in answer.records],
     }
 
 
@@ -82,8 +83,9 @@ def _passage(passage: Passage) -> dict[str, Any]:
     return passage.to_json() | {"place": place(passage)}
 
 
-def _token(record: TokenRecord) -> dict[str, Any]:
+def _token(record: TokenRecord, rules: Mapping[str, Any]) -> dict[str, Any]:
     return {
+        "rules": rules,
         "position": record.position,
         "token": record.token,
         "logprob": record.logprob,

@@ -16,8 +16,8 @@ from ragdecode.spec.part import Part
 from ragdecode.spec.pipeline import PipelineSpec
 from ragdecode.spec.retrieval_checks import RetrievalChecks
 
-#: what drafters call the token datastore of the pipeline's index
-DATASTORE = "datastore"
+#: what parts call the stores of the pipeline's index that are for decoding, and their names in YAML
+STORES = {"datastore": "tokens", "memory": "memory"}
 
 
 class Combination(Checks):
@@ -40,7 +40,7 @@ class Combination(Checks):
             self.add(("model",), message, outermost=True)
         if spec.index is not None:
             self._index(spec.index, ("index",))
-            if not spec.retrieve and DATASTORE not in self._resources(expanded(spec).decode):
+            if not spec.retrieve and self._resources(expanded(spec).decode).isdisjoint(STORES):
                 hint = "add 'retrieve:', or leave the index out if passages come with the request"
                 message = "nothing searches the index: the pipeline has no 'retrieve'"
                 self.add(("index",), message, hint, outermost=True)
@@ -50,29 +50,30 @@ class Combination(Checks):
             self.add(("retrieve",), message, "add 'index:'")
         DecodingChecks(self.tree, self.report).check(spec.decode, ("decode",))
         self._layers(spec)
-        self._datastore(spec)
+        self._stores(spec)
         monitors = [self.built(part, ("decode", "monitor", i)) for i, part in enumerate(spec.decode.monitor)]
         if spec.answer.citations and not any(getattr(part, "scores", False) for part in monitors):
             message = "citations need a monitor that says which passages support a sentence, and there is none"
             self.add(("answer", "citations"), message, "add decode.monitor: syncheck")
 
-    def _datastore(self, spec: PipelineSpec) -> None:
-        """A drafter that reads a token datastore needs an index that has one."""
-        for position, part in enumerate(spec.decode.draft):
-            if DATASTORE not in _asks(part) or (spec.index and any(one.name == "tokens" for one in spec.index.stores)):
-                continue
-            at: Path_ = ("decode", "draft", position, part.name)
-            if spec.index is None:
-                message, hint = "drafts from the index, and the pipeline has none", "add 'index:' with the store tokens"
-            else:
-                have = ", ".join(store.name for store in spec.index.stores) or "none"
-                message = f"drafts from the store 'tokens'; the index has {have}"
-                hint = "add 'tokens' to index.stores"
-            self.add(at, message, hint, outermost=True)
+    def _stores(self, spec: PipelineSpec) -> None:
+        """A part that reads a store of the index needs an index that has it."""
+        have = [store.name for store in spec.index.stores] if spec.index else []
+        for key, does in (("draft", "drafts from"), ("rule", "asks")):
+            for position, part in enumerate(getattr(spec.decode, key)):
+                for store in [STORES[name] for name in _asks(part) if name in STORES]:
+                    if store in have:
+                        continue
+                    message = f"{does} the index, and the pipeline has none"
+                    hint = f"add 'index:' with the store {store}"
+                    if spec.index is not None:
+                        message = f"{does} the store '{store}'; the index has {', '.join(have) or 'none'}"
+                        hint = f"add '{store}' to index.stores"
+                    self.add(("decode", key, position, part.name), message, hint, outermost=True)
 
     def _resources(self, decode: DecodeSpec) -> set[str]:
-        """What the drafters of a recipe read besides the request."""
-        return {name for part in decode.draft for name in _asks(part)}
+        """What the rules and drafters of a recipe read besides the request."""
+        return {name for part in (*decode.rule, *decode.draft) for name in _asks(part)}
 
     def _layers(self, spec: PipelineSpec) -> None:
         """Leaving out layers takes a backend that can."""
@@ -96,7 +97,7 @@ class Combination(Checks):
 
 
 def _asks(part: Part) -> Sequence[str]:
-    """What a drafter reads besides the request; nothing if its settings do not go together."""
+    """What a part reads besides the request; nothing if its settings do not go together."""
     try:
         return tuple(getattr(part.build(), "resources", ()))
     except RagDecodeError:

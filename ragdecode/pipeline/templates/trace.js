@@ -161,6 +161,21 @@ function alternatives(token) {
   return el("div", { class: "scroll" }, el("table", {}, el("caption", { text: "Best tokens by composed probability, and in each view" }),
     el("thead", {}, head), el("tbody", {}, ...rows)));
 }
+// Who voted for a token: where it stands, what is around it, how far the states are, and its share of the votes.
+const share = (value) => (100 * value).toFixed(value >= 0.0995 ? 0 : 1) + " %";
+function neighbours(name, told) {
+  const caption = `${name}: the votes weigh ${share(told.lambda)}; this token has ${share(told.votes)} of them`;
+  const head = el("tr", {}, ...["Place", "Text", "Distance", "Share"].map((text) => el("th", { scope: "col", text })));
+  const rows = told.neighbours.map((one) => {
+    const known = [one.id, one.source].filter(Boolean).join(" · ");
+    const place = known || (one.passage === undefined ? "" : `passage ${one.passage + 1}`);
+    return el("tr", {}, el("td", { text: `${place}, token ${one.token}` }),
+      el("td", {}, one.before, el("b", { text: one.behind })),
+      el("td", { text: number(one.distance, 2) }), el("td", { text: share(one.mass) }));
+  });
+  return el("div", { class: "scroll" }, el("table", {}, el("caption", { text: caption }),
+    el("thead", {}, head), el("tbody", {}, ...rows)));
+}
 function select(i, focus) {
   if (i !== selected) {
     if (selected >= 0) { spans[selected].setAttribute("aria-selected", "false"); spans[selected].tabIndex = -1; }
@@ -178,6 +193,7 @@ function select(i, focus) {
       ...data.views.map((view, k) => meter(view, token.views[view], (k % (COLOURS - 1)) + 1, token.choices[view])),
     ];
     if (token.alternatives.length) nodes.push(alternatives(token));
+    for (const [name, told] of Object.entries(token.rules || {})) if (told.neighbours) nodes.push(neighbours(name, told));
     byId("inspector").replaceChildren(...nodes);
     if (cursor) { cursor.setAttribute("x1", i + 0.5); cursor.setAttribute("x2", i + 0.5); }
   }
