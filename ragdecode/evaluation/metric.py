@@ -47,10 +47,8 @@ class Facts:
     higher_is_better: bool = True
 
 
-class Metric(ABC, Generic[S]):
-    """A metric over single answers. Registered with ``@register("metric", "name", Settings)``.
-
-    It gives one or more values; `facts` names them. It must import without a framework: models are opened in `open`.
+class Measure(ABC, Generic[S]):
+    """What all metrics are. One gives one or more values; `facts` names them.
 
     Attributes:
         part_name: Its registered name.
@@ -68,6 +66,13 @@ class Metric(ABC, Generic[S]):
     @abstractmethod
     def facts(self) -> Mapping[str, Facts]:
         """What each of its values means, by the value's name; names are unique over all metrics of a run."""
+
+
+class Metric(Measure[S]):
+    """A metric over single answers. Registered with ``@register("metric", "name", Settings)``.
+
+    It must import without a framework: models are opened in `open`.
+    """
 
     def open(self, judges: Judges) -> None:
         """Open the models that it judges with; called once before the first answer.
@@ -94,25 +99,8 @@ class CellRecords:
     others: Mapping[str, Sequence[Record]]
 
 
-class CellMetric(ABC, Generic[S]):
-    """A metric that no single answer has, such as AUROC; it reads what the journal holds.
-
-    Attributes:
-        part_name: Its registered name.
-        needs: What a data set must bring for it.
-        settings: Its settings.
-    """
-
-    part_name: ClassVar[str] = ""
-    needs: ClassVar[frozenset[Field]] = frozenset()
-
-    def __init__(self, settings: S) -> None:
-        self.settings = settings
-
-    @property
-    @abstractmethod
-    def facts(self) -> Mapping[str, Facts]:
-        """What each of its values means, by the value's name."""
+class CellMetric(Measure[S]):
+    """A metric that no single answer has, such as AUROC; it reads what the journal holds."""
 
     @property
     def reads(self) -> Sequence[str]:

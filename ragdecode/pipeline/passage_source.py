@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from ragdecode.documents.inventory import Inventory
     from ragdecode.indexing.estimate import Estimate
-    from ragdecode.indexing.files import FileEntry, SkippedEntry
     from ragdecode.indexing.hit import Hit
     from ragdecode.indexing.index import Index
     from ragdecode.indexing.memory.datastore import MemoryDatastore
@@ -227,14 +226,11 @@ class PassageSource:
 
     @cached_property
     def _chain(self) -> RetrievalChain:
-        return self._chain_over(self._index if self._loaded.spec.index else None)
-
-    def _chain_over(self, index: Index | None) -> RetrievalChain:
         from ragdecode.retrieval.chain import RetrievalChain
         from ragdecode.retrieval.stage import RetrievalContext
 
         context = RetrievalContext(
-            index,
+            self._index if self._loaded.spec.index else None,
             QueryLikelihood(self._models),
             self._cross_encoder,
             count_tokens=self._count_tokens,
@@ -254,36 +250,19 @@ class PassageSource:
 
     @cached_property
     def _index(self) -> Index:
+        if self._build:
+            self._bring_up_to_date(self._progress)
+        return self._open_index()
+
+    def _open_index(self) -> Index:
+        """The index as it lies on disk; one that is taken as it is may have another tokenizer."""
         from ragdecode.indexing.index import open_index
         from ragdecode.indexing.location import index_path
 
-        spec, path, models = self._loaded.spec.index, index_path(self._loaded), self._index_models
+        spec, models = self._loaded.spec.index, self._index_models
         assert spec is not None, "a pipeline that retrieves or drafts from an index has one"
-        if not self._build:
-            return open_index(path, spec, encoders=models.encoder)
-        self._bring_up_to_date(self._progress)
-        return self._open_whole()
-
-    def _open_whole(self) -> Index:
-        """The index with all stores open, so that it answers on while another build takes its place."""
-        from ragdecode.indexing.index import open_index
-        from ragdecode.indexing.location import index_path
-
-        models = self._index_models
-        index = open_index(
-            index_path(self._loaded),
-            self._loaded.spec.index,
-            encoders=models.encoder,
-            tokenizer_fingerprint=models.tokenizer_fingerprint,
-        )
-        for store in index.stores:
-            index.searcher(store)
-        return index
-
-    def files(self) -> list[FileEntry | SkippedEntry]:
-        """The files of the open index, read or skipped; none without one."""
-        with self._lock:
-            return list(self._index.files()) if "_index" in self.__dict__ else []
+        tokenizer = models.tokenizer_fingerprint if self._build else None
+        return open_index(index_path(self._loaded), spec, encoders=models.encoder, tokenizer_fingerprint=tokenizer)
 
     def refresh(self, progress: Progress | None = None) -> BuildReport:
         """Bring the index up to date beside the open one, which answers meanwhile, and take the new one in its place.
@@ -295,15 +274,14 @@ class PassageSource:
         """
         if self._loaded.spec.index is None:
             raise InputError(f"the pipeline {self._loaded.name} has no index")
+        if (before := self.__dict__.get("_index")) is not None:
+            for store in before.stores:  # its folder goes with the build; what is open answers on
+                before.searcher(store)
         report = self._bring_up_to_date(progress or self._progress)
-        index = self._open_whole()
         with self._lock:
-            chain = None if self.empty else self._chain_over(index)
-            self.__dict__.pop("_datastore", None)
-            self.__dict__.pop("_memory", None)
-            self.__dict__["_index"] = index
-            if chain is not None:
-                self.__dict__["_chain"] = chain
+            for name in ("_chain", "_index", "_datastore", "_memory"):
+                self.__dict__.pop(name, None)
+            self.__dict__["_index"] = self._open_index()
         return report
 
     def _bring_up_to_date(self, progress: Progress) -> BuildReport:

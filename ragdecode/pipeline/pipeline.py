@@ -41,7 +41,6 @@ from ragdecode.spec.load import LoadedPipeline, load_pipeline
 if TYPE_CHECKING:
     from langchain_core.documents import Document
 
-    from ragdecode.indexing.files import FileEntry, SkippedEntry
     from ragdecode.indexing.hit import Hit
     from ragdecode.indexing.report import BuildReport
     from ragdecode.models.causal import CausalModel
@@ -245,14 +244,6 @@ class Pipeline:
         self._check_open()
         _ = self._preparer
         self._source.open()
-
-    def files(self) -> list[FileEntry | SkippedEntry]:
-        """The files of its index as it is open now, read or skipped; none if it is not open.
-
-        Raises:
-            RunError: The index is damaged.
-        """
-        return self._source.files()
 
     def refresh(self, progress: Progress | None = None) -> BuildReport:
         """Bring the index up to date; until that is done the one before answers.

@@ -122,11 +122,9 @@ class Preparer:
         prompts = {view.name: fitted.prompts[view.name] for view in views if view.name in fitted.prompts}
         if parts.reads_evidence:
             prompts = self._renderer.with_evidence(views, question, fitted.passages, fitted.history, prompts)
-        request = self._request(identity or uuid4().hex, parts, views, prompts, alternatives)
-        if identity is None:
-            request = replace(request, key=question_key(question))
         request = replace(
-            request,
+            self._request(identity or uuid4().hex, parts, views, prompts, alternatives),
+            key="" if identity else question_key(question),
             passages=[(passage.id, passage.text) for passage in fitted.passages],
             resources=self._with_passages(fitted.passages),
             explain=explain,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 from ragdecode.evaluation.example import Answered
@@ -18,6 +17,9 @@ class KnowledgeMetric(Metric[NoSettings]):
 
     title: ClassVar[str] = ""
     description: ClassVar[str] = ""
+    #: (answer, passages) -> 0 to 1, and what was asked with behind them for the measures of what is new
+    measure: ClassVar[Callable[..., float]]
+    new: ClassVar[bool] = False
 
     @property
     def facts(self) -> Mapping[str, Facts]:
@@ -29,11 +31,8 @@ class KnowledgeMetric(Metric[NoSettings]):
         texts = [passage.text for passage in answered.passages]
         example = answered.example
         asked = [*(turn.content for turn in example.history), example.question]
-        return {self.part_name: self.against(answered.answer, texts, asked) if texts else None}
-
-    @abstractmethod
-    def against(self, answer: str, passages: Sequence[str], asked: Sequence[str]) -> float:
-        """The value, 0 to 1."""
+        more = (asked,) if self.new else ()
+        return {self.part_name: self.measure(answered.answer, texts, *more) if texts else None}
 
 
 @register("metric", "k_precision")
@@ -42,10 +41,7 @@ class KPrecision(KnowledgeMetric):
 
     title = "K-Precision"
     description = "Share of the answer's words that stand in its passages."
-
-    def against(self, answer: str, passages: Sequence[str], asked: Sequence[str]) -> float:
-        """See `KnowledgeMetric.against`."""
-        return knowledge.k_precision(answer, passages)
+    measure = staticmethod(knowledge.k_precision)
 
 
 @register("metric", "k_recall")
@@ -54,10 +50,7 @@ class KRecall(KnowledgeMetric):
 
     title = "K-Recall"
     description = "Share of the passages' words that the answer has."
-
-    def against(self, answer: str, passages: Sequence[str], asked: Sequence[str]) -> float:
-        """See `KnowledgeMetric.against`."""
-        return knowledge.k_recall(answer, passages)
+    measure = staticmethod(knowledge.k_recall)
 
 
 @register("metric", "k_f1")
@@ -66,10 +59,7 @@ class KF1(KnowledgeMetric):
 
     title = "K-F1"
     description = "Harmonic mean of K-Precision and K-Recall."
-
-    def against(self, answer: str, passages: Sequence[str], asked: Sequence[str]) -> float:
-        """See `KnowledgeMetric.against`."""
-        return knowledge.k_f1(answer, passages)
+    measure = staticmethod(knowledge.k_f1)
 
 
 @register("metric", "k_precision++")
@@ -78,10 +68,8 @@ class KPrecisionNew(KnowledgeMetric):
 
     title = "K-Precision++"
     description = "K-Precision of the words that were not asked with; 1 if none is left."
-
-    def against(self, answer: str, passages: Sequence[str], asked: Sequence[str]) -> float:
-        """See `KnowledgeMetric.against`."""
-        return knowledge.k_precision_new(answer, passages, asked)
+    measure = staticmethod(knowledge.k_precision_new)
+    new = True
 
 
 @register("metric", "k_recall++")
@@ -90,10 +78,8 @@ class KRecallNew(KnowledgeMetric):
 
     title = "K-Recall++"
     description = "K-Recall of the words that were not asked with; 1 if none is left."
-
-    def against(self, answer: str, passages: Sequence[str], asked: Sequence[str]) -> float:
-        """See `KnowledgeMetric.against`."""
-        return knowledge.k_recall_new(answer, passages, asked)
+    measure = staticmethod(knowledge.k_recall_new)
+    new = True
 
 
 @register("metric", "k_f1++")
@@ -102,7 +88,5 @@ class KF1New(KnowledgeMetric):
 
     title = "K-F1++"
     description = "K-F1 of the words that were not asked with; 1 if none is left."
-
-    def against(self, answer: str, passages: Sequence[str], asked: Sequence[str]) -> float:
-        """See `KnowledgeMetric.against`."""
-        return knowledge.k_f1_new(answer, passages, asked)
+    measure = staticmethod(knowledge.k_f1_new)
+    new = True
