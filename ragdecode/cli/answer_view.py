@@ -72,6 +72,25 @@ class AnswerView:
         self._write(kept)
 
 
+def show_verdicts(answer: Answer) -> None:
+    """Print how faithful each sentence is to the evidence, one a line, the unfaithful ones marked; nothing if unknown.
+
+    ``0.31  no    -      Sentence``: the score, whether it reaches the threshold, the numbers of supporting passages.
+    """
+    if all(sentence.faithfulness is None for sentence in answer.sentences):
+        return
+    places = {passage.id: number for number, passage in enumerate(answer.passages, start=1)}
+    click.echo("\nfaithful to the sources?")
+    for sentence in answer.sentences:
+        score = "   -" if sentence.faithfulness is None else f"{sentence.faithfulness:.2f}"
+        word, colour = {True: ("yes", "green"), False: ("no", "red"), None: ("?", "yellow")}[sentence.faithful]
+        numbers = "".join(f"[{places[name]}]" for name in sentence.supported_by if name in places) or "-"
+        text = " ".join(printable(sentence.text).split())
+        text = text if len(text) <= _EXCERPT else text[: _EXCERPT - 1] + "…"
+        verdict = click.style(f"{score}  {word:<4}", fg=colour, bold=sentence.faithful is False)
+        click.echo(f"{verdict}{numbers:<8} {text}")
+
+
 def show_sources(passages: Iterable[Passage]) -> None:
     """Print where the evidence comes from, one passage a line."""
     for number, passage in enumerate(passages, start=1):  # as prompts and citations count them

@@ -71,10 +71,11 @@ def _answer(pipeline: Pipeline, progress: StageProgress, question: str, *, as_js
         progress.close()
         click.echo(json.dumps(answer.to_json(), ensure_ascii=False, allow_nan=False))
         return answer
-    from ragdecode.cli.answer_view import AnswerView, show_cost, show_sources
+    from ragdecode.cli.answer_view import AnswerView, show_cost, show_sources, show_verdicts
 
     with closing(pipeline.stream(question, alternatives=alternatives, explain=explain)) as events:
         answer = AnswerView(by_sentence=pipeline.cites).show(without_progress(events, progress))
+    show_verdicts(answer)
     if answer.passages:
         click.echo("")
         show_sources(answer.passages)

@@ -190,7 +190,7 @@ class Monitor(ABC):
         entropy, hidden, divergence, rules: Signals that it needs.
         scores: Whether it scores sentences (`MonitorSession.verdicts`), for searches to read.
         views: Views that it needs besides the target.
-        evidence: Whether it reads the passages that the target shows (`View.passages`).
+        measures: Whether it has a `measure`.
         layers: Blocks of the target whose states `measure` reads, counted from 0; known once it met the model.
         models: Models that it asks about texts, by the name under which `Request.resources` holds them: of an encoder
             a callable from n texts to vectors of length 1 ``[n, D]``, of an entailment model one from n pairs
@@ -203,7 +203,7 @@ class Monitor(ABC):
     divergence: ClassVar[bool] = False
     rules: ClassVar[bool] = False
     scores: ClassVar[bool] = False
-    evidence: ClassVar[bool] = False
+    measures: ClassVar[bool] = False
     views: Sequence[str] = ()
     layers: tuple[int, ...] = ()
     models: Mapping[str, ModelSpec | None] = {}

@@ -86,7 +86,7 @@ def _pack(item: Composed, measures: Measures) -> torch.Tensor:
 
 def _measured(item: Composed) -> list[Mapping[str, torch.Tensor]]:
     seen = Seen(item.views, item.predicted.states)
-    return [part.measure(seen) for part in item.predicted.active.request.monitors]
+    return [part.measure(seen) if part.measures else {} for part in item.predicted.active.request.monitors]
 
 
 def _unpack(item: Composed, measures: Measures, values: list[float]) -> NodeSignals:

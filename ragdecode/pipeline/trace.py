@@ -6,7 +6,7 @@ from documents, questions and models is never markup there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from ragdecode.pipeline.page import render_page, write_page
 
 if TYPE_CHECKING:
     from ragdecode.decoding.request import TokenRecord
-    from ragdecode.pipeline.answer import Answer
+    from ragdecode.pipeline.answer import Answer, Sentence
     from ragdecode.pipeline.passage import Passage
 
 TARGET = "with_context"
@@ -48,6 +48,7 @@ def trace_data(answer: Answer) -> dict[str, Any]:
         "notes": list(answer.notes),
         "stats": record["stats"],
         "passages": [_passage(passage) for passage in answer.passages],
+        "sentences": [_sentence(sentence, answer.passages) for sentence in answer.sentences],
         "prompts": dict(answer.prompts),
         "views": sorted(views, key=lambda view: (view != TARGET, view)),
         "texts": {str(token): text for token, text in answer.token_texts.items()},
@@ -81,6 +82,18 @@ def place(passage: Passage) -> str:
 
 def _passage(passage: Passage) -> dict[str, Any]:
     return passage.to_json() | {"place": place(passage)}
+
+
+def _sentence(sentence: Sentence, passages: Sequence[Passage]) -> dict[str, Any]:
+    """A sentence with its verdict and the text of its evidence; passages by their number, counted from 1."""
+    known = {passage.id: (number, passage.text) for number, passage in enumerate(passages, start=1)}
+    ranges = [(*known[one.passage], one) for one in sentence.evidence if one.passage in known]
+    return {
+        "text": sentence.text,
+        "faithfulness": sentence.faithfulness,
+        "faithful": sentence.faithful,
+        "evidence": [{"number": number, "text": text[one.start : one.end]} for number, text, one in ranges],
+    }
 
 
 def _token(record: TokenRecord, rules: Mapping[str, Any]) -> dict[str, Any]:

@@ -56,6 +56,11 @@ class SentenceStream:
         self._told += rest
         return rest
 
+    def reopen(self) -> None:
+        """The text goes on after `finish`: the last sentence may not have been whole."""
+        del self._told[-1:]
+        self._may_end = True
+
     @property
     def told(self) -> tuple[tuple[int, int], ...]:
         """All sentences told so far."""

@@ -10,7 +10,7 @@ import pytest
 
 from ragdecode.decoding.request import Alternative, Stats, TokenRecord
 from ragdecode.errors import RunError
-from ragdecode.pipeline.answer import Answer, Seconds
+from ragdecode.pipeline.answer import Answer, EvidenceRange, Seconds, Sentence
 from ragdecode.pipeline.passage import Passage
 from ragdecode.pipeline.trace import place, trace_data, write_trace
 
@@ -155,3 +155,10 @@ def test_a_folder_that_is_not_there_is_named_and_nothing_is_left(tmp_path):
 def test_place_of_a_page():
     assert place(Passage("1", "a.pdf", "x", metadata={"page": 3, "heading": "H"})) == "page 3 · H"
     assert place(Passage("1", "a.txt", "x")) == ""
+
+
+def test_shows_sentences_with_the_text_of_their_evidence(tmp_path):
+    sentence = Sentence("Lyon", 0, 4, 0.25, ("c1",), (EvidenceRange("c1", 6, 11), EvidenceRange("gone", 0, 1)), False)
+    (shown,) = data_of(page_of(an_answer(sentences=(sentence,)), tmp_path))["sentences"]
+    assert shown["faithfulness"] == 0.25
+    assert shown["evidence"] == [{"number": 1, "text": "Lyon."}]

@@ -28,6 +28,20 @@ CASES = [
     ["Wait...", "What?!", "No way."],
 ]
 JOINTS = {"1. Open the door.": "\n", "2. Walk in.": "\n", "- and rest": "\n", "A paragraph after a blank line.": "\n\n"}
+OTHERS = [
+    ["यह एक परीक्षण है।", "क्या यह काम करता है?", "हाँ॥"],
+    ["هل هذا صحيح؟", "نعم، هذا صحيح.", "شكرا!"],
+    ["یہ ایک جملہ ہے۔", "یہ دوسرا ہے۔"],
+    ["Das gilt z.B. Für Bäume.", "Vgl. Abb. 3 bzw. Seite 4.", "Ende."],
+    ["Voir p.ex. La page 3.", "Mme. Curie le savait.", "Fin."],
+]
+BLOCKS = [
+    ["# A title", "Text here. "[:-1], "## Another. One", "More."],
+    ["Run this:", "```python\nx = 1. Y = 2.\n\n# no heading\n- no item\n```", "It prints nothing.", "Good."],
+    ["~~~\nopen. To the end"],
+    ["````\n```\ninner. Text\n```\n````", "Outside."],
+    ["```x = 1``` is code.", "Yes."],
+]
 WIDE = ["今日は晴れです。", "「本当？」", "はい！"]
 
 
@@ -47,6 +61,20 @@ def test_sentences_of_real_text(expected):
     assert split(joined(expected)) == expected
 
 
+@pytest.mark.parametrize("expected", OTHERS, ids=lambda case: case[0][:12])
+def test_sentences_of_other_languages(expected):
+    assert split(" ".join(expected)) == expected
+
+
+@pytest.mark.parametrize("expected", BLOCKS, ids=lambda case: case[0][:12])
+def test_headings_and_code_are_sentences_of_their_own(expected):
+    assert split("\n".join(expected)) == expected
+
+
+def test_dandas_need_no_blank():
+    assert split("एक है।दो है।") == ["एक है।", "दो है।"]
+
+
 def test_wide_punctuation_needs_no_blank():
     assert split("".join(WIDE)) == WIDE
 
@@ -57,7 +85,34 @@ def test_blank_text_has_no_sentence():
 
 
 PIECES = st.sampled_from(
-    [". ", ".", "! ", "?", "\n", "\n\n", "- ", "1. ", "Mr", "U.S", "e.g", "a", "The", "Word", " ", "。", "…", '"', "**"]
+    [
+        ". ",
+        ".",
+        "! ",
+        "?",
+        "\n",
+        "\n\n",
+        "- ",
+        "1. ",
+        "Mr",
+        "U.S",
+        "e.g",
+        "a",
+        "The",
+        "Word",
+        " ",
+        "。",
+        "…",
+        '"',
+        "**",
+        "```",
+        "~~~",
+        "`",
+        "# ",
+        "#",
+        "।",
+        "؟ ",
+    ]
 )
 TEXTS = st.one_of(st.sampled_from([joined(case) for case in CASES]), st.lists(PIECES, max_size=30).map("".join))
 

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 ENCODER = "align.encoder"
 #: How much each part counts; those that a sentence does not have are left out.
 _WEIGHTS = {"words": 0.5, "cosine": 0.3, "run": 0.2}
-#: A sentence of the evidence with this much of the sentence's words supports it ...
-_SUPPORTS = 0.5
-#: ... if it has nearly as much as the best one.
+#: A sentence of the evidence that is so much like the sentence supports it ...
+_SUPPORTS = 0.4
+#: ... if it is nearly as much so as the best one.
 _NEARLY = 0.8
 
 
@@ -45,7 +45,9 @@ class Lexical(Aligner):
     words that the evidence has, rare ones count more; 0.5), ``cosine`` (0.3) and ``run`` (longest run of words in the
     same order, by the sentence's length; 0.2); ``numbers`` and ``names`` are the shares of these that the evidence has,
     1 where there are none. A negation has the same words, so that it counts as supported. The formula is this
-    package's; the parts are those of common overlap measures.
+    package's; the parts are those of common overlap measures. A sentence of the evidence supports it, and is one
+    of the ranges, if the mean of cosine and share of words, less for missing numbers and names as above, is at least
+    0.4, and 0.8 of the best one's.
     """
 
     label = "lexical_support"
@@ -91,18 +93,19 @@ class LexicalSession(AlignerSession):
         told = {name: keys for name, keys in (("numbers", numbers), ("names", names)) if keys}
         parts |= {name: sum(map(grounds.has, keys)) / len(keys) for name, keys in told.items()}
         score = _score(parts)
-        spans = self._spans(keys, cosines)
+        spans = self._spans(keys, cosines, _penalty(parts))
         return Alignment(score, parts, spans[0].passage if spans else None, spans)
 
-    def _spans(self, keys: Sequence[str], cosines: Sequence[float] | None) -> list[EvidenceSpan]:
-        """The sentences of the evidence that have most of the words, the best first."""
-        shares = self._grounds.shares(keys)
-        if not shares:
-            return []
-        likeness = {unit: (share, cosines[unit] if cosines is not None else 0.0) for unit, share in shares.items()}
-        ranked = sorted(shares, key=lambda unit: (-sum(likeness[unit]), unit))
-        least = max(_SUPPORTS, _NEARLY * shares[ranked[0]])
-        supporting = [self._grounds.units[unit] for unit in ranked if shares[unit] >= least]
+    def _spans(self, keys: Sequence[str], cosines: Sequence[float] | None, penalty: float) -> list[EvidenceSpan]:
+        """The sentences of the evidence that are most like a sentence, the best first."""
+        shares, units = self._grounds.shares(keys), self._grounds.units
+        likeness = {
+            unit: penalty * (share if cosines is None else (share + cosines[unit]) / 2)
+            for unit, share in shares.items()
+        }
+        ranked = sorted(likeness, key=lambda unit: (-likeness[unit], unit))
+        least = max(_SUPPORTS, _NEARLY * likeness[ranked[0]]) if ranked else 0.0
+        supporting = [units[unit] for unit in ranked if likeness[unit] >= least]
         return [EvidenceSpan(unit.passage, unit.start, unit.end) for unit in supporting]
 
     def _cosines(self, sentence: str) -> Sequence[float] | None:
@@ -118,7 +121,12 @@ class LexicalSession(AlignerSession):
 def _score(parts: Mapping[str, float]) -> float:
     known = {name: weight for name, weight in _WEIGHTS.items() if name in parts}
     base = math.fsum(weight * parts[name] for name, weight in known.items()) / math.fsum(known.values())
-    return base * (1 + parts.get("numbers", 1.0)) / 2 * (1 + parts.get("names", 1.0)) / 2
+    return base * _penalty(parts)
+
+
+def _penalty(parts: Mapping[str, float]) -> float:
+    """For numbers and names that the evidence does not have."""
+    return (1 + parts.get("numbers", 1.0)) / 2 * (1 + parts.get("names", 1.0)) / 2
 
 
 def _names(sentence: str, words: Sequence[Word]) -> list[Word]:

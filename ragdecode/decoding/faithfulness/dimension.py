@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import torch
 
-#: With fewer anchors the estimate means nothing.
-FEWEST_ANCHORS = 30
-
 
 def local_dimension(states: torch.Tensor, anchors: torch.Tensor) -> torch.Tensor:
     """Local intrinsic dimension of states, ``[N]``.
@@ -17,7 +14,7 @@ def local_dimension(states: torch.Tensor, anchors: torch.Tensor) -> torch.Tensor
 
     Args:
         states: The states ``[N, H]``.
-        anchors: States of faithful sentences ``[A, H]``, at least `FEWEST_ANCHORS`.
+        anchors: States of faithful sentences ``[A, H]``, at least two.
     """
     wide = states if states.dtype is torch.float64 else states.float()
     distances = torch.cdist(wide, anchors.to(wide)).sort(dim=-1).values[:, : len(anchors) - 1]  # [N, k]

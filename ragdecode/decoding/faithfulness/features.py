@@ -12,6 +12,9 @@ LARGE_KL = 3.0
 #: The layers of the local intrinsic dimension, as published for a model of 32; see `middle_blocks`.
 LID = ("lid_15", "lid_16", "lid_17")
 
+#: With fewer anchors than these the local intrinsic dimension means nothing.
+FEWEST_ANCHORS = 30
+
 #: All features of a sentence, in the order in which an aggregator's vector has them:
 #:
 #: - ``max_entropy``, ``mean_entropy``: of the target view's predictions, in nats;

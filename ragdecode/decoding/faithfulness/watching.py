@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -35,6 +35,7 @@ class Judging:
         aggregator: Makes a score of features.
         threshold: Below this a sentence is unfaithful.
         hold: Whether a sentence is shown only when its verdict is in.
+        states: Whether the local intrinsic dimension is measured: it comes with the token behind a sentence's last.
         resources: What the aligner asks for, by name.
     """
 
@@ -42,6 +43,7 @@ class Judging:
     aggregator: Aggregator
     threshold: float
     hold: bool
+    states: bool
     resources: Mapping[str, Any]
 
 
@@ -66,6 +68,8 @@ class Watch(MonitorSession):
         self._begins: list[int] = []  # of each token, the offset of its first character that is no blank
         self._ends: list[int] = []  # length of the text up to and including each token
         self._untold = 0
+        self._before_end: int | None = None  # characters that were there before the last words of `finish`
+        self._waiting: list[tuple[int, int]] = []  # sentences whose last token's state is still to come
         self._read(passages)
 
     def observe(self, token: Accepted) -> Action | None:
@@ -77,7 +81,7 @@ class Watch(MonitorSession):
         self._signals.append(TokenSignals(chance, measured[ENTROPY], measured.get(KL)))
         piece = token.text[len(self._stream.text) :]
         self._place(len(self._stream.text), piece)
-        return self._judge(self._stream.add(piece))
+        return self._judge([*self._waiting, *self._stream.add(piece)], states=self._judging.states)
 
     def ending(self, measured: Mapping[str, float]) -> None:
         """The answer's last token has a state too."""
@@ -91,15 +95,14 @@ class Watch(MonitorSession):
             self._retract(len(text))
             known = self._stream.text
         piece = text[len(known) :]
-        if self._ends:
-            self._ends[-1] = len(text)
-        return self._judge([*self._stream.add(piece), *self._stream.finish()])
+        self._before_end = len(known)
+        return self._judge([*self._waiting, *self._stream.add(piece), *self._stream.finish()])
 
     def released(self) -> int | None:
-        """With ``hold``, the tokens up to the last verdict."""
+        """With ``hold``, the tokens up to the last verdict; one that goes on into the next sentence waits for that."""
         if not self._judging.hold:
             return None
-        return self.verdicts[-1].tokens.stop if self.verdicts else 0
+        return bisect_right(self._ends, self.verdicts[-1].stop) if self.verdicts else 0
 
     def retrieved(self, views: Mapping[str, View]) -> None:
         """Sentences from here on are held against the new evidence."""
@@ -107,8 +110,14 @@ class Watch(MonitorSession):
             self._read(views[_TARGET].passages)
 
     def rewind(self, length: int) -> None:
-        """Forget what comes after the first tokens."""
+        """Forget what comes after the first tokens; sentences whose last token stays are judged for good.
+
+        With all tokens, an answer that was about to end goes on: its last sentence may not have been whole.
+        """
         if length >= len(self._signals):
+            if self._before_end is not None:
+                self._stream.reopen()
+                self._retract(self._before_end)
             return
         del self._signals[length:], self._begins[length:], self._ends[length:]
         self._retract(self._ends[-1] if length else 0)
@@ -143,13 +152,15 @@ class Watch(MonitorSession):
         self._ends.append(before + len(piece))
         if piece:
             for index in range(len(self._begins) - 2, -1, -1):
-                if self._ends[index] < before or (index and self._ends[index - 1] < self._ends[index]):
-                    break
+                if self._ends[index] != (self._ends[index - 1] if index else 0):
+                    break  # it has text of its own
                 self._begins[index] = begin
 
     def _retract(self, characters: int) -> None:
+        self._before_end = None
         self._stream.retract(characters)
         told = self._stream.told
+        self._waiting = [span for span in self._waiting if span in told]
         del self.verdicts[len(told) :]
         self._untold = min(self._untold, len(self.verdicts))
 
@@ -160,10 +171,17 @@ class Watch(MonitorSession):
             self._judging.aligner.start(texts, self._judging.resources) if any(map(str.strip, texts)) else None
         )
 
-    def _judge(self, spans: Sequence[tuple[int, int]]) -> Action | None:
-        """Verdicts of sentences, and the first action that one of them calls for."""
+    def _judge(self, spans: Sequence[tuple[int, int]], *, states: bool = False) -> Action | None:
+        """Verdicts of sentences, and the first action that one of them calls for.
+
+        With ``states``, one that ends with the newest token waits for the next, which brings the token's state.
+        """
         flags: list[Mapping[str, Any]] = []
-        for start, stop in spans:
+        self._waiting = []
+        for place, (start, stop) in enumerate(spans):
+            if states and self._tokens(start, stop).stop == len(self._signals):
+                self._waiting = list(spans[place:])
+                break
             verdict = self._verdict(start, stop)
             self.verdicts.append(verdict)
             if verdict.faithful is not False:
@@ -186,7 +204,7 @@ class Watch(MonitorSession):
         elif support is None:
             unscored = "no words"
         else:
-            score = self._judging.aggregator.score(features)
+            score = _probability(self._judging.aggregator.score(features))
             unscored = "" if score is not None else "features are missing"
         faithful = None if score is None else score >= self._judging.threshold
         return Verdict(
@@ -203,3 +221,8 @@ class Watch(MonitorSession):
 
 def _lid(measured: Mapping[str, float]) -> dict[str, float]:
     return {name: measured[name] for name in LID if name in measured}
+
+
+def _probability(score: float | None) -> float | None:
+    """A score from 0 to 1, whatever an aggregator says; None for a number that is none."""
+    return None if score is None or not math.isfinite(score) else min(1.0, max(0.0, score))

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from ragdecode.decoding.faithfulness.acting import OnUnfaithful, reaction
 from ragdecode.decoding.faithfulness.aggregator import Aggregator
 from ragdecode.decoding.faithfulness.aligner import Aligner
-from ragdecode.decoding.faithfulness.features import LID, middle_blocks
+from ragdecode.decoding.faithfulness.features import FEWEST_ANCHORS, LID, middle_blocks
 from ragdecode.decoding.faithfulness.watching import ENTROPY, KL, Judging, Watch
 from ragdecode.decoding.monitor import Monitor, Seen
+from ragdecode.errors import InputError
 from ragdecode.spec import part
 from ragdecode.spec.registry import register
 from ragdecode.spec.settings import Settings
@@ -36,21 +37,30 @@ class SynCheckSettings(Settings):
     hold: Literal["sentence", "none"] = "none"
     """``sentence`` shows a sentence only when its verdict is in."""
     aggregator: part.Aggregator = Field(default="unsupervised", validate_default=True)
-    """Makes a probability of the features: ``unsupervised`` needs no labels."""
+    """Makes a probability of the features: ``unsupervised`` needs no labels, ``{trained: NAME}`` is one of
+    `ragdecode monitor train`, for the model that it was trained for."""
     align: part.Aligner = Field(default="lexical", validate_default=True)
-    """Compares a sentence with the evidence."""
+    """Compares a sentence with the evidence: ``lexical`` by words and an encoder, ``entailment`` by a model of
+    natural-language inference."""
     without: str | None = "without_context"
     """The view that does not show the evidence, for the KL divergence; null leaves these features and the view out."""
 
 
 @register("monitor", "syncheck", SynCheckSettings)
 class SynCheck(Monitor):
-    """Judges every sentence of the answer by what the step has and by its alignment with the evidence.
+    """SynCheck: the probability that each sentence is faithful to the evidence, known as soon as it is written.
 
-    Source: Wu et al., arXiv 2406.13692.
+    The features are those of `ragdecode.decoding.faithfulness.features`, made of what the step predicts anyway: p_t is
+    the target view's prediction, r_t that of the view ``without`` the evidence, both of the tokens that were accepted,
+    whatever rule composed them. With CAD beside it, its second view is shared; else it is one row more. The local
+    intrinsic dimension is measured where the aggregator brings at least 30 anchors, and else is no feature.
+    Source: Wu et al., arXiv 2406.13692, and its released code where the paper leaves a choice; of the bugs there
+    (the prompt with the evidence in the place of the one without, states of a repeated prompt, sentences found by
+    their decoded text) none is kept. Whether the layers count the embeddings is unconfirmed: here they do, so that
+    layer m is the state after m blocks.
     """
 
-    evidence = True
+    measures = True
     scores = True
 
     def __init__(self, settings: SynCheckSettings) -> None:
@@ -59,6 +69,15 @@ class SynCheck(Monitor):
         self.aggregator: Aggregator = settings.aggregator.build()
         self.views = (settings.without,) if settings.without is not None else ()
         self.models = self.aligner.models
+        self._anchors: Mapping[str, torch.Tensor] = {}
+        self._blocks: Mapping[str, int] = {}
+        trained = self.aggregator.aligner
+        if trained and "alignment" in self.aggregator.features and trained != self.aligner.label:
+            raise InputError(
+                f"the aggregator '{self.aggregator.part_name}' was trained with the alignment {trained!r}, and this "
+                f"one is {self.aligner.label!r}",
+                hint="take that aligner, or another aggregator",
+            )
 
     @property
     def threshold(self) -> float:
@@ -67,15 +86,20 @@ class SynCheck(Monitor):
         return self.aggregator.threshold if own is None else own
 
     def meet(self, models: Mapping[str, Backend]) -> None:
-        """Find the middle blocks, if there are anchors.
+        """Find the middle blocks, if there are anchors, and put these where the model is.
 
         Raises:
             InputError: The aggregator was trained for another model.
         """
+        import torch
+
         model = models[_TARGET]
         self.aggregator.meet(model)
-        self._anchors = self.aggregator.anchors
         self._blocks = dict(zip(LID, middle_blocks(model.blocks), strict=True))
+        wide = torch.float64 if model.dtype is torch.float64 else torch.float32
+        known = {name: bank for name, bank in self.aggregator.anchors.items() if len(bank) >= FEWEST_ANCHORS}
+        if known.keys() != self._anchors.keys() or any(bank.device != model.device for bank in self._anchors.values()):
+            self._anchors = {name: bank.to(model.device, wide) for name, bank in known.items()}
         self.layers = tuple(sorted({self._blocks[name] for name in self._anchors}))
 
     def measure(self, seen: Seen) -> Mapping[str, torch.Tensor]:
@@ -87,12 +111,25 @@ class SynCheck(Monitor):
         measured = {ENTROPY: entropy(target)}
         for view in self.views:
             measured[KL] = kl(target, seen.log_probs[view])
-        for name, anchors in self.aggregator.anchors.items():
+        for name, anchors in self._anchors.items():
             measured[name] = local_dimension(seen.states[self._blocks[name]], anchors)
         return measured
 
     def start(self, request: Request) -> Watch:
-        """Read the evidence of a request."""
-        settings: Any = self.settings
-        judging = Judging(self.aligner, self.aggregator, self.threshold, settings.hold == "sentence", request.resources)
+        """Read the evidence of a request.
+
+        Raises:
+            InputError: The request cannot turn tokens into text, or lacks what the aligner asks for.
+        """
+        if request.detokenize is None:
+            raise InputError("syncheck judges sentences: the request cannot turn tokens into text")
+        settings = self.settings
+        judging = Judging(
+            self.aligner,
+            self.aggregator,
+            self.threshold,
+            hold=settings.hold == "sentence",
+            states=bool(self._anchors),
+            resources=request.resources,
+        )
         return Watch(judging, request.passages, reaction(settings.on_unfaithful))

@@ -89,7 +89,7 @@ class EntropySwitch(Rule):
                     hint="leave one of them out",
                 )
         for monitor in company.monitors:
-            if monitor.hidden or monitor.divergence or monitor.views:
+            if monitor.hidden or monitor.divergence or monitor.measures or monitor.views:
                 raise InputError(
                     f"'entropy_switch' runs one model a step, and the monitor '{monitor.part_name}' compares views or "
                     "reads hidden states in every step",

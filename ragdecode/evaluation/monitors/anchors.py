@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ragdecode.decoding.faithfulness.dimension import FEWEST_ANCHORS, local_dimension
+from ragdecode.decoding.faithfulness.dimension import local_dimension
+from ragdecode.decoding.faithfulness.features import FEWEST_ANCHORS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

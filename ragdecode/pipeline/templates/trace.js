@@ -268,6 +268,19 @@ function drawPassages() {
     byId("passages").append(el("li", {}, box));
   }
 }
+function drawSentences() {
+  const judged = data.sentences.some((sentence) => sentence.faithfulness !== null);
+  byId("sentences-section").hidden = !judged;
+  for (const sentence of judged ? data.sentences : []) {
+    const unscored = sentence.faithfulness === null;
+    const verdict = unscored ? "not scored" : `${sentence.faithful ? "faithful" : "unfaithful"} ${sentence.faithfulness.toFixed(2)}`;
+    const head = el("summary", {}, el("b", { class: sentence.faithful === false ? "unfaithful" : "", text: sentence.text }),
+      el("span", { class: "score", text: verdict }));
+    const found = sentence.evidence.map((one) => el("p", { class: "text", text: `[${one.number}] ${one.text}` }));
+    if (!found.length) found.push(el("p", { class: "text empty", text: "No passage supports it." }));
+    byId("sentences").append(el("li", {}, el("details", {}, head, ...found)));
+  }
+}
 function drawPrompts() {
   const prompts = Object.entries(data.prompts);
   if (!prompts.length) byId("prompts").append(el("p", { class: "empty", text: "Not recorded." }));
@@ -284,6 +297,7 @@ drawFacts();
 drawModes();
 drawAnswer();
 drawChart();
+drawSentences();
 drawPassages();
 drawTimings();
 drawStats();
