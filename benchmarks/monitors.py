@@ -84,7 +84,7 @@ def study(data: LabelledData, examples: Examples, others: dict[str, Examples], t
             gaps[f"{name}, {kind}"] = gap = difference(examples, unseen.probabilities, scores)
             print(f"- {name}, {kind}: {shown(gap)}")
     moved = []
-    # groups of two data sets are numbered apart, so that anchors of one are never taken for the other's own source
+    # without the local dimension: its anchors are kept apart by source, and here sources are numbered within each set
     for kind in ("logistic", "trees"):
         fitted = fit_monitor(examples, FitSettings(kind, _NO_LID))  # type: ignore[arg-type]
         moved += [transferred(fitted, name, other) for name, other in others.items()]

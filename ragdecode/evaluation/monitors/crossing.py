@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ragdecode.errors import RunError
 from ragdecode.evaluation.learning.logistic import folds
 from ragdecode.evaluation.monitors.fitting import FitSettings, Fitted, fit_monitor
 
@@ -49,7 +50,10 @@ def cross_validate(
     flagged = np.zeros(len(examples), np.bool_)
     for number, part in enumerate(splits(examples.groups, count, seed)):
         tell(number, count)
-        fitted: Fitted = fit_monitor(examples.of(~part), settings)
+        try:
+            fitted: Fitted = fit_monitor(examples.of(~part), settings)
+        except RunError as error:
+            raise RunError(f"with one of {count} folds held out: {error.message}", hint=error.hint) from error
         probabilities[part] = fitted.probabilities(examples.of(part))
         flagged[part] = probabilities[part] < fitted.threshold
     return Unseen(probabilities, flagged)

@@ -89,13 +89,13 @@ def train_monitor(
         raise InputError(
             "this backend does not tell the states of middle layers, which lid is measured on", hint="--without lid"
         )
+    fitted = fit_monitor(examples, settings)
     unseen = cross_validate(
         examples,
         settings,
         tell=lambda done, total: bench.progress("cross-validation", done, total),
     )
     row = judge("all", settings.kind, examples, unseen.probabilities, unseen.flagged, probabilities=True)
-    fitted = fit_monitor(examples, settings)
     facts = tuple(
         TrainedOn(
             name=one.name,
