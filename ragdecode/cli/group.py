@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "detector": ("ragdecode.cli.detector", "Train a detector of used context on a model's attention."),
     "memory": ("ragdecode.cli.memory", "Tune memories of a language model, make grounding spaces."),
     "monitor": ("ragdecode.cli.monitor", "Train what tells faithful sentences, and see how well it does."),
+    "diagnose": ("ragdecode.cli.diagnose", "See whether a method does on your text what it promises."),
     "decode": ("ragdecode.cli.decode", "Decode a file of requests, without retrieval."),
     "verify": ("ragdecode.cli.verify", "Show that drafts change nothing but speed."),
     "bench": ("ragdecode.cli.bench", "Measure a pipeline against others."),

@@ -10,6 +10,7 @@ from ragdecode.spec.automatic import expanded
 from ragdecode.spec.checks import Checks
 from ragdecode.spec.decode import DecodeSpec
 from ragdecode.spec.decoding_checks import DecodingChecks
+from ragdecode.spec.diagnosis_checks import DiagnosisChecks
 from ragdecode.spec.index import IndexSpec
 from ragdecode.spec.node import Path_
 from ragdecode.spec.part import Part
@@ -29,6 +30,7 @@ class Combination(Checks):
             "pipelines": self._pipeline,
             "decoding": lambda decode: DecodingChecks(self.tree, self.report).check(decode, ()),
             "indexes": lambda index: self._index(index, ()),
+            "diagnoses": lambda diagnosis: DiagnosisChecks(self.tree, self.report).check(diagnosis),
             "retrievers": lambda chain: RetrievalChecks(self.tree, self.report).check(chain, None, ()),
         }
         if kind in checks:

@@ -51,6 +51,7 @@ def _by_content(path: Path) -> str:
             "detectors",
             "monitors",
             "tunings",
+            "diagnoses",
         )
     }
     return max(scores, key=lambda kind: scores[kind])

@@ -77,6 +77,7 @@ def document_type(kind: str) -> Any:
     """The annotated type of a kind of document (a key of `FOLDERS`)."""
     from ragdecode.spec.decode import DecodeSpec
     from ragdecode.spec.detector import DetectorSpec
+    from ragdecode.spec.diagnosis import DiagnosisSpec
     from ragdecode.spec.heads import HeadListSpec
     from ragdecode.spec.index import IndexSpec
     from ragdecode.spec.model import ModelSpec
@@ -96,6 +97,7 @@ def document_type(kind: str) -> Any:
         "detectors": DetectorSpec,
         "monitors": TrainedMonitorSpec,
         "tunings": TuningSpec,
+        "diagnoses": DiagnosisSpec,
     }
     return types[kind]
 

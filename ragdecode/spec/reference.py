@@ -20,6 +20,7 @@ FOLDERS: dict[str, str] = {
     "detectors": "configs/detectors",
     "monitors": "configs/monitors",
     "tunings": "configs/tunings",
+    "diagnoses": "configs/diagnoses",
 }
 
 

@@ -23,7 +23,7 @@ def validator(kind):
 
 
 #: Made for one model and corpus by a command: the catalogue ships none.
-_USERS_OWN = {"tunings"}
+_USERS_OWN = {"tunings", "diagnoses"}
 
 
 @pytest.mark.parametrize("kind", FOLDERS)

@@ -140,6 +140,14 @@ class Asking:
             self._last = queries, nodes.composed, self._found(nodes, queries)
         return self._last[2]
 
+    def everywhere(self, nodes: Nodes) -> Voted:
+        """The neighbours of all nodes by one search, also where the weight is 0 beforehand: for diagnoses."""
+        queries = nodes.taps[self._key]
+        near = self.store.search(queries, self.k)
+        share = shares(near.distances, near.values, self.temperature)
+        weight = self._weight(nodes, queries, near, share)
+        return Voted(near.rows, near.distances, near.values, share, weight, {})
+
     def _found(self, nodes: Nodes, queries: torch.Tensor) -> Voted:
         before = self._before(nodes, queries)
         wanted = [True] * len(queries) if before is None else before.tolist()
