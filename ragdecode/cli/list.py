@@ -16,7 +16,8 @@ from ragdecode.spec.registry import KINDS
 def command(kind: str | None, as_json: bool) -> None:
     """List what YAML can name: files of the app and the catalogue, and parts, of a KIND or of all.
 
-    KINDS of YAML files: indexes, retrievers, pipelines, models, prompts, decoding, heads, detectors, monitors, tunings, diagnoses.
+    KINDS of YAML files: indexes, retrievers, pipelines, models, prompts, decoding, heads, detectors, monitors,
+    tunings, diagnoses.
 
     KINDS of parts, those of other installed packages included: rule, drafter, constraint, monitor, aligner,
     aggregator, search, retriever, fusion, store, reader, loader, decomposer, scorer, dataset, metric.

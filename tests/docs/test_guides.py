@@ -9,6 +9,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from ragdecode.spec.decode import DecodeSpec
+from ragdecode.spec.diagnosis import DiagnosisSpec
 from ragdecode.spec.index import CorpusSpec, IndexSpec, SplitSpec
 from ragdecode.spec.load import load_document
 from ragdecode.spec.model import ModelSpec
@@ -29,6 +30,11 @@ FORMS = [
     (SplitSpec, "indexes", lambda block: {"corpus": {"path": "."}, "split": block}),
     (ModelSpec, "models", lambda block: block),
     (PromptSpec, "prompts", lambda block: block),
+    (
+        DiagnosisSpec,
+        "diagnoses",
+        lambda block: block | {"index": str(ROOT / "indexes" / "docs.yaml"), "text": str(ROOT / "docs")},
+    ),
 ]
 
 

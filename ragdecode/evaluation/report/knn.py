@@ -230,7 +230,8 @@ def _quality(result: Mapping[str, Any]) -> Markup | None:
     if known is not None:
         told += (
             f" {likeness} compares {known['texts']} texts a side by the clusters ({known['clusters']}) that their "
-            "vectors fall into: only scores of equal encoders, lengths and numbers compare, and few texts score too high."
+            "vectors fall into: only scores of equal encoders, lengths and numbers compare, and few texts score too "
+            "high."
         )
     return kit.section("texts", "The texts that were written", kit.table("Texts", head, rows), intro=told)
 
