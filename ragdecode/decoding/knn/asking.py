@@ -144,9 +144,7 @@ class Asking:
         """The neighbours of all nodes by one search, also where the weight is 0 beforehand: for diagnoses."""
         queries = nodes.taps[self._key]
         near = self.store.search(queries, self.k)
-        share = shares(near.distances, near.values, self.temperature)
-        weight = self._weight(nodes, queries, near, share)
-        return Voted(near.rows, near.distances, near.values, share, weight, {})
+        return self._voted(nodes, queries, near.rows, near, {})
 
     def _found(self, nodes: Nodes, queries: torch.Tensor) -> Voted:
         before = self._before(nodes, queries)
@@ -160,6 +158,11 @@ class Asking:
                 near.put(asked, self.store.search(queries[asked], self.k))
             rows = near.rows
             tally = {"searched": [int(yes) for yes in wanted], "spared": [int(not yes) for yes in wanted]}
+        return self._voted(nodes, queries, rows, near, tally)
+
+    def _voted(
+        self, nodes: Nodes, queries: torch.Tensor, rows: torch.Tensor, near: Neighbours, tally: dict[str, list[int]]
+    ) -> Voted:
         share = shares(near.distances, near.values, self.temperature)
         weight = self._weight(nodes, queries, near, share)
         return Voted(rows, near.distances, near.values, share, weight, tally)

@@ -85,7 +85,7 @@ class Case:
 
 
 def diagnose(case: Case) -> dict[str, Any]:
-    """Read held-out text, write continuations, and tell what the votes do; see ``docs/memory.md``.
+    """Read held-out text, write continuations, and tell what the votes do; see ``docs/cli.md``.
 
     Raises:
         InputError: The memory does not fit the rule's settings.
@@ -101,12 +101,14 @@ def diagnose(case: Case) -> dict[str, Any]:
         case.folder / "read" if case.folder else None,
     )  # fmt: skip
     votes, read = _read(case, reader)
-    result = _figures(case, votes, asking.temperature)
+    groups = stretches(votes.text, votes.place)
+    counts = np.bincount(case.memory.corpus.values, minlength=case.model.vocab_size)[votes.gold]
+    result = _figures(case, votes, groups, counts, asking.temperature)
     written = _written(case, reader, resources) if case.spec.generate is not None else None
     result["growth"] = written["growth"] if written else None
     result["quality"] = written["quality"] if written else None
     result["text"] = {"documents": len(read), "tokens": len(votes), "left_out": list(case.spec.leave_out)}
-    result["findings"] = findings(result, _frequent(case, votes))
+    result["findings"] = findings(result, _frequent(votes, groups, counts))
     result["examples"] = _told(case, votes, read)
     result["notes"] = case.notes
     return result
@@ -140,16 +142,16 @@ def _shares(lengths: Sequence[int], most: int) -> list[int]:
     return taken
 
 
-def _figures(case: Case, votes: TokenVotes, temperature: float) -> dict[str, Any]:
+def _figures(
+    case: Case, votes: TokenVotes, groups: NDArray[np.int64], counts: NDArray[np.int64], temperature: float
+) -> dict[str, Any]:
     settings: Any = case.spec.rule.settings
-    groups = stretches(votes.text, votes.place)
-    counts = np.bincount(case.memory.corpus.values, minlength=case.model.vocab_size)
     decoded = {int(one): case.model.tokenizer.decode([int(one)]) for one in np.unique(votes.gold)}
     classes = [token_class(decoded[int(one)]) for one in votes.gold]
     losses = {name: -float(getattr(votes, name).mean()) for name in ("lm", "mixed", "best")}
     near = votes.nearest[np.isfinite(votes.nearest)]
-    if len(near) and float((near < _SAME * np.median(near)).mean()) > _MANY:
-        share = float((near < _SAME * np.median(near)).mean())
+    share = float((near < _SAME * np.median(near)).mean()) if len(near) else 0.0
+    if share > _MANY:
         case.notes.append(
             f"{share:.0%} of the tokens find their own state in the memory: does the corpus hold this text? Name its "
             "files under leave_out"
@@ -179,17 +181,17 @@ def _figures(case: Case, votes: TokenVotes, temperature: float) -> dict[str, Any
             "lm": losses["lm"], "knn_lm": losses["mixed"], "oracle": losses["best"],
             "gain": mean(votes.gain, groups), "oracle_gain": mean(votes.best - votes.lm, groups),
         },
-        "ledger": ledger(votes, classes, counts[votes.gold]),
+        "ledger": ledger(votes, classes, counts),
     }  # fmt: skip
 
 
-def _frequent(case: Case, votes: TokenVotes) -> dict[str, float | None] | None:
+def _frequent(
+    votes: TokenVotes, numbers: NDArray[np.int64], counts: NDArray[np.int64]
+) -> dict[str, float | None] | None:
     """Gain of tokens above the median frequency less that of the others, with its interval; None if all are alike."""
-    counts = np.bincount(case.memory.corpus.values, minlength=case.model.vocab_size)[votes.gold]
     often = counts > np.median(counts)
     if not often.any() or often.all():
         return None
-    numbers = stretches(votes.text, votes.place)
     size = int(numbers.max()) + 1
 
     def sums(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -272,7 +274,7 @@ def _quality(case: Case, texts: Mapping[str, Sequence[Sequence[int]]]) -> dict[s
     found["mauve"] = {
         "encoder": case.encoder.spec.name or case.encoder.path.name,
         "texts": count,
-        "clusters": max(2, round(count / 10)),
+        "clusters": mauve.clusters(count),
     }
     found["mauve_apart"] = {"estimate": whole["knn_lm"] - whole["lm"], "low": float(low), "high": float(high)}
     return found

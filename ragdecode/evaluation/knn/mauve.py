@@ -38,13 +38,18 @@ def mauve(own: NDArray[np.floating], other: NDArray[np.floating], seed: int = 0)
     """
     if min(len(own), len(other)) < 2:
         raise ValueError("MAUVE needs at least two texts a side")
-    clusters = max(2, round(min(len(own), len(other)) / _TEXTS))
-    places = cluster(np.concatenate([own, other]), clusters, seed)
-    first, second = (np.bincount(part, minlength=clusters) for part in (places[: len(own)], places[len(own) :]))
+    count = clusters(min(len(own), len(other)))
+    places = cluster(np.concatenate([own, other]), count, seed)
+    first, second = (np.bincount(part, minlength=count) for part in (places[: len(own)], places[len(own) :]))
     return area(first / first.sum(), second / second.sum())
 
 
-def cluster(vectors: NDArray[np.floating], clusters: int, seed: int = 0) -> NDArray[np.int64]:
+def clusters(texts: int) -> int:
+    """Clusters for so many texts a side."""
+    return max(2, round(texts / _TEXTS))
+
+
+def cluster(vectors: NDArray[np.floating], count: int, seed: int = 0) -> NDArray[np.int64]:
     """The cluster of each vector ``[N]``: length 1, principal components, k-means."""
     import faiss
 
@@ -59,7 +64,7 @@ def cluster(vectors: NDArray[np.floating], clusters: int, seed: int = 0) -> NDAr
     reduced = np.ascontiguousarray((left * sizes)[:, :kept], np.float32)
     with threads(1):  # the same clusters on every machine
         means = faiss.Kmeans(
-            reduced.shape[1], clusters, niter=_ROUNDS, nredo=_RESTARTS, seed=seed, min_points_per_centroid=1,
+            reduced.shape[1], count, niter=_ROUNDS, nredo=_RESTARTS, seed=seed, min_points_per_centroid=1,
             max_points_per_centroid=len(reduced),
         )  # fmt: skip
         means.train(reduced)
