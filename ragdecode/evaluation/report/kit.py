@@ -106,6 +106,35 @@ def grid(*content: Any) -> Markup:
     return tag("div", *content, class_="cards")
 
 
+def chooser(group: str, fields: Mapping[str, tuple[str, Sequence[tuple[str, str]]]]) -> Markup | None:
+    """A form that chooses among the panels of a group; hidden without scripts, when all panels show.
+
+    Args:
+        group: Name of the group, as in `panel`.
+        fields: By the name of the field: its label, and (value, what it says) of each choice.
+
+    Returns:
+        The form; None where there is nothing to choose.
+    """
+    if all(len(choices) < 2 for _, choices in fields.values()):
+        return None
+    shown = [
+        tag(
+            "label",
+            label,
+            tag("select", *(tag("option", told, value=value) for value, told in choices), name=name),
+            hidden=len(choices) < 2,
+        )
+        for name, (label, choices) in fields.items()
+    ]
+    return tag("form", *shown, class_="controls", data_group=group, hidden=True)
+
+
+def panel(group: str, values: Mapping[str, str], *content: Any) -> Markup:
+    """What shows where the chooser of the group stands at these values: one for each of its fields."""
+    return tag("div", *content, class_="panel", data_panel=group, **{f"data_{name}": v for name, v in values.items()})
+
+
 def notice(*content: Any, look: str = "info") -> Markup:
     """A remark that stands out: ``info`` or ``warn``."""
     return tag("p", *content, class_=f"notice {look}", role="note")

@@ -25,12 +25,14 @@ class Curve:
         points: (x, y) by rising x.
         band: Lower and upper end of each point's interval; empty where there are none.
         titles: What hovering over each point tells; empty for the point's figures.
+        series: Number of its colour, dash and shape; its place among the curves if left out.
     """
 
     name: str
     points: Sequence[tuple[float, float]]
     band: Sequence[tuple[float, float]] = ()
     titles: Sequence[str] = ()
+    series: int | None = None
 
 
 def curves_plot(
@@ -46,14 +48,15 @@ def curves_plot(
         diagonal: A line of equal values behind them: honest probabilities, or chance.
         markers: A mark on each point, where there are not too many.
     """
-    frame = Frame(x, y, [Key(curve.name, at, "line") for at, curve in enumerate(curves)])
+    numbers = [at if curve.series is None else curve.series for at, curve in enumerate(curves)]
+    frame = Frame(x, y, [Key(curve.name, at, "line") for at, curve in zip(numbers, curves, strict=True)])
     drawn: list[Markup] = []
     if diagonal:
         low, high = max(x.low, y.low), min(x.high, y.high)
         drawn.append(
             tag("line", class_="diagonal", x1=frame.x(low), x2=frame.x(high), y1=frame.y(low), y2=frame.y(high))
         )
-    for at, curve in enumerate(curves):
+    for at, curve in zip(numbers, curves, strict=True):
         drawn += _curve(frame, at, curve, markers=markers and len(curve.points) <= _MARKED)
     return frame.draw(*drawn, label=label)
 

@@ -53,18 +53,21 @@ def frontier(points: Sequence[Point], *, x_up: bool = True, y_up: bool = True) -
 
 
 def points_plot(
-    points: Sequence[Point], x_label: str, y_label: str, *, label: str, x_up: bool = True, y_up: bool = True
-) -> Markup:
+    points: Sequence[Point], x_label: str, y_label: str, *, label: str, x_up: bool = True, y_up: bool = True,
+    series: Sequence[int] | None = None,
+) -> Markup:  # fmt: skip
     """Draw points, their intervals, and the frontier as a dashed line.
 
     Args:
-        points: At least one; the n-th has the n-th colour and shape.
+        points: At least one.
         x_label: With its unit; the axis becomes logarithmic where values differ much.
         y_label: With its unit.
         label: The plot in words.
         x_up: Higher is better to the right.
         y_up: Higher is better upwards.
+        series: Number of each point's colour and shape; the n-th has the n-th if left out.
     """
+    numbers = range(len(points)) if series is None else series
     across = [value for point in points for value in (point.x, *(point.x_ends or ()))]
     upwards = [value for point in points for value in (point.y, *(point.y_ends or ()))]
     log = min(across) > 0 and max(across) / min(across) > _WIDE
@@ -73,15 +76,15 @@ def points_plot(
     y_axis = Axis(y_label, max(low, 0.0) if share else low, min(high, 1.0) if share and max(upwards) < 1 else high)
     x_low, x_high = spanning(across, log=log, zero=not log, room=0.08)
     x_axis = Axis(f"{x_label}, logarithmic" if log else x_label, x_low, x_high, log)
-    frame = Frame(x_axis, y_axis, [Key(point.name, at) for at, point in enumerate(points)])
+    frame = Frame(x_axis, y_axis, [Key(point.name, at) for at, point in zip(numbers, points, strict=True)])
     drawn: list[Markup] = []
     best = frontier(points, x_up=x_up, y_up=y_up)
     if len(best) > 1:
         way = " ".join(f"{frame.x(point.x):.2f},{frame.y(point.y):.2f}" for point in best)
         drawn.append(tag("polyline", tag("title", "frontier"), class_="frontier", points=way))
-    for at, point in enumerate(points):
+    for at, point in zip(numbers, points, strict=True):
         drawn += _reach(frame, at, point)
-    for at, point in enumerate(points):
+    for at, point in zip(numbers, points, strict=True):
         told = f"{point.name}: {x_label} {number(point.x)}, {y_label} {number(point.y)}"
         drawn.append(marker(at, frame.x(point.x), frame.y(point.y), told, size=6.5))
     return frame.draw(*drawn, label=label)
