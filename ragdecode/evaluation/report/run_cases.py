@@ -33,7 +33,8 @@ def cases_data(grid: Grid, most: int) -> dict[str, Any]:
     for record in grid.records:
         if record.cell.system in grid.systems:
             asked[record.cell.dataset, record.id].append(record)
-    return case_data(grid.systems, titles, grid.datasets, asked, most)
+    data = case_data(grid.systems, titles, grid.datasets, asked, most)
+    return {**data, "metric": names.index(grid.quality[0]) if grid.quality else 0}
 
 
 def case_data(
@@ -57,7 +58,8 @@ def case_data(
     keys = [name for name, _, _ in metrics]
     passages = _Passages()
     whole = sorted(asked, key=lambda key: datasets.index(key[0]))
-    kept, room = set(), _ROOM
+    kept: set[tuple[str, str]] = set()
+    room = _ROOM
     for key in sorted(whole, key=lambda key: -_interest(asked[key], keys)):
         size = sum(_size(record) for record in asked[key])
         if len(kept) >= most or (size > room and kept):
@@ -87,6 +89,7 @@ def case_data(
         "passages": passages.told,
         "cases": cases,
         "total": len(whole),
+        "metric": 0,
     }
 
 

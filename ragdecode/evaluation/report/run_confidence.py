@@ -63,9 +63,10 @@ def confidence_section(grid: Grid) -> Markup | None:
     }
     return kit.section(
         "confidence",
-        "Does a pipeline know when it is right?",
+        "Confidence",
         kit.chooser("confidence", fields),
         *panels,
+        intro="Whether a pipeline is surer of its right answers than of its wrong ones.",
     )
 
 

@@ -63,9 +63,14 @@ class Grid:
 
     @property
     def quality(self) -> list[str]:
-        """Metrics of single answers that are better when higher; those of faithfulness last."""
-        names = [name for name, one in self.metrics.items() if one["scope"] == "example" and one["higher_is_better"]]
-        return sorted((name for name in names if name != "length"), key=lambda name: name in _FAITHFULNESS)
+        """Metrics of single answers that are better when higher; those of faithfulness, and those on which all systems
+        are equal, come last."""
+        names = [
+            name
+            for name, one in self.metrics.items()
+            if one["scope"] == "example" and one["higher_is_better"] and name != "length"
+        ]
+        return sorted(names, key=lambda name: (self._equal(name), name in _FAITHFULNESS))
 
     def choices(self) -> list[tuple[str, str]]:
         """Data sets to choose from: value and words; all together first where there are several."""
@@ -103,6 +108,10 @@ class Grid:
         """The highest peak over the cells, MB."""
         peaks = [peak for cell in self.cells(system, dataset) if (peak := cell["speed"]["peak_memory_mb"]) is not None]
         return max(peaks, default=None)
+
+    def _equal(self, metric: str) -> bool:
+        means = {one["metrics"].get(metric) for one in self.summary["systems"]}
+        return means == {None} or (len(means) == 1 < len(self.systems))
 
     def _figure(self, system: str, dataset: str, metric: str) -> Figure:
         cells = self.cells(system, dataset)

@@ -112,7 +112,7 @@ def comparisons_section(grid: Grid) -> Markup | None:
     choices = [(name, grid.metrics[name]["title"]) for name in names]
     return kit.section(
         "comparisons",
-        "Are the differences more than chance?",
+        "Paired differences",
         kit.chooser("comparisons", {"metric": ("metric", choices)}),
         *panels,
         intro="Differences of the same examples with bootstrap intervals of 95 %; p by a permutation test that flips "

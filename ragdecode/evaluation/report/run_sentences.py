@@ -44,7 +44,7 @@ def sentences_section(grid: Grid) -> Markup | None:
                           label="How often sentences have which faithfulness")  # fmt: skip
     return kit.section(
         "sentences",
-        "Sentence by sentence",
+        "Sentences",
         kit.grid(kit.figure("Faithfulness of sentences", plot), table),
         _timelines(grid),
         intro="Scores of the pipelines' own monitors: pipelines with different monitors do not compare. A sentence "

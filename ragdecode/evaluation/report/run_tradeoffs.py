@@ -12,6 +12,7 @@ from ragdecode.evaluation.report.plots.points import Point, frontier, points_plo
 from ragdecode.evaluation.report.plots.scale import number
 from ragdecode.evaluation.report.run_grid import Grid, scores
 
+_SPEED = "tokens/s"
 #: value, and its interval
 Place = tuple[float | None, tuple[float, float] | None]
 
@@ -54,11 +55,11 @@ def _cards(grid: Grid, dataset: str, name: str) -> list[Markup]:
     def speed(system: str) -> Place:
         return grid.speed(system, dataset, "tokens_per_second"), None
 
-    cards = [_card(grid, f"{title} against speed", ("tokens/s", speed), (title, quality))]
+    cards = [_card(grid, f"{title} against speed", (_SPEED, speed), (title, quality))]
     if (faithful := _faithfulness(grid, dataset, name)) is not None:
         label, place = faithful
         cards.append(_card(grid, f"{title} against faithfulness", (label, place), (title, quality)))
-        cards.append(_card(grid, "Faithfulness against speed", ("tokens/s", speed), (label, place)))
+        cards.append(_card(grid, "Faithfulness against speed", (_SPEED, speed), (label, place)))
     return [card for card in cards if card is not None]
 
 
@@ -100,7 +101,9 @@ def _card(
     missing = len(grid.systems) - len(points)
     note = f"{missing} of {len(grid.systems)} pipelines lack one of the two figures." if missing else None
     label = f"{title}: " + "; ".join(f"{one.name} {number(one.x)}, {number(one.y)}" for _, one in points)
-    plot = points_plot([point for _, point in points], x[0], y[0], label=label, series=[at for at, _ in points])
+    plot = points_plot(
+        [point for _, point in points], x[0], y[0], label=label, series=[at for at, _ in points], x_zero=x[0] == _SPEED
+    )
     return kit.figure(title, plot, figures, tag("span", note) if note else None)
 
 

@@ -54,7 +54,7 @@ def frontier(points: Sequence[Point], *, x_up: bool = True, y_up: bool = True) -
 
 def points_plot(
     points: Sequence[Point], x_label: str, y_label: str, *, label: str, x_up: bool = True, y_up: bool = True,
-    series: Sequence[int] | None = None,
+    series: Sequence[int] | None = None, x_zero: bool = True,
 ) -> Markup:  # fmt: skip
     """Draw points, their intervals, and the frontier as a dashed line.
 
@@ -66,6 +66,7 @@ def points_plot(
         x_up: Higher is better to the right.
         y_up: Higher is better upwards.
         series: Number of each point's colour and shape; the n-th has the n-th if left out.
+        x_zero: The axis to the right begins at 0, unless it is logarithmic.
     """
     numbers = range(len(points)) if series is None else series
     across = [value for point in points for value in (point.x, *(point.x_ends or ()))]
@@ -74,7 +75,7 @@ def points_plot(
     share = min(upwards) >= 0 and max(upwards) <= 1
     low, high = spanning(upwards, room=0.12)
     y_axis = Axis(y_label, max(low, 0.0) if share else low, min(high, 1.0) if share and max(upwards) < 1 else high)
-    x_low, x_high = spanning(across, log=log, zero=not log, room=0.08)
+    x_low, x_high = spanning(across, log=log, zero=x_zero and not log, room=0.08 if x_zero else 0.12)
     x_axis = Axis(f"{x_label}, logarithmic" if log else x_label, x_low, x_high, log)
     frame = Frame(x_axis, y_axis, [Key(point.name, at) for at, point in zip(numbers, points, strict=True)])
     drawn: list[Markup] = []

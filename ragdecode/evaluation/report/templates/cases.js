@@ -84,6 +84,7 @@ function drawFilter() {
     select("metric", "metric", data.metrics.map((one, at) => [String(at), one.title])),
     select("sort", "order", Object.entries(SORT).map(([name, [text]]) => [name, text])),
   );
+  if (data.metrics.length) filter.elements.metric.value = String(data.metric);
   filter.hidden = false;
   filter.addEventListener("submit", (event) => event.preventDefault());
   filter.addEventListener("input", choose);
@@ -149,7 +150,7 @@ function opened(one) {
     : null;
   show();
   const title = data.passages.length && one.answers.some((answer) => answer.passages.length) ? el("h4", { text: "Evidence" }) : null;
-  return el("div", { class: "open" }, el("p", { class: "body", dir: "auto", text: one.question }), references, legend(one), answers, title, evidence);
+  return el("div", { class: "open" }, one.question.length > 100 ? el("p", { class: "body", dir: "auto", text: one.question }) : null, references, legend(one), answers, title, evidence);
 }
 function legend(one) {
   const items = [];
@@ -237,8 +238,8 @@ function drawEvidence(node, one, state) {
     const seen = [...new Set(one.answers.filter((answer) => answer.passages.includes(place)).map((answer) => answer.system))];
     const supports = state.sentence && state.sentence.by.includes(place);
     const details = el("details", {},
-      el("summary", {}, ...(seen.length < data.systems.length ? seen.flatMap((system) => [swatch(system), " "]) : []),
-        `${passage.source || passage.id}`, supports ? el("span", { class: "badge", text: "supports the sentence" }) : null),
+      el("summary", {}, ...(seen.length < new Set(one.answers.map((answer) => answer.system)).size ? seen.flatMap((system) => [swatch(system), " "]) : []),
+        `${passage.source || passage.id}`, supports ? " " : null, supports ? el("span", { class: "badge", text: "supports the sentence" }) : null),
       marked(passage.text, ranges.filter(([start, end]) => end > start)));
     details.dataset.passage = String(place);
     details.open = opened.has(String(place)) || (first && rank < 2) || Boolean(supports) || ranges.some((range) => range[2] === "found own");

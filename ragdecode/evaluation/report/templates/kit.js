@@ -20,7 +20,8 @@ function drawContents() {
 // A form with selects named NAME shows, of the panels of its group, those whose data-NAME are the chosen values.
 function startChoosers() {
   for (const form of document.querySelectorAll("form[data-group]")) {
-    const panels = [...document.querySelectorAll(`[data-panel="${form.dataset.group}"]`)];
+    // not form.dataset: a select may be named so
+    const panels = [...document.querySelectorAll(`[data-panel="${form.getAttribute("data-group")}"]`)];
     const selects = [...form.querySelectorAll("select")];
     const show = () => {
       for (const panel of panels) panel.hidden = !selects.every((select) => panel.dataset[select.name] === select.value);
