@@ -63,8 +63,10 @@ class Grid:
 
     @property
     def quality(self) -> list[str]:
-        """Metrics of single answers that are better when higher; those of faithfulness, and those on which all systems
-        are equal, come last."""
+        """Metrics of single answers that are better when higher.
+
+        Those of faithfulness come after the others, and those on which all systems are equal last.
+        """
         names = [
             name
             for name, one in self.metrics.items()
