@@ -34,6 +34,7 @@ def cases_data(grid: Grid, most: int) -> dict[str, Any]:
         if record.cell.system in grid.systems:
             asked[record.cell.dataset, record.id].append(record)
     data = case_data(grid.systems, titles, grid.datasets, asked, most)
+    data["systems"] = [grid.short[system] for system in grid.systems]
     return {**data, "metric": names.index(grid.quality[0]) if grid.quality else 0}
 
 

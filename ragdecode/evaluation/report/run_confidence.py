@@ -8,7 +8,6 @@ from typing import Any
 from markupsafe import Markup
 
 from ragdecode.evaluation.report import kit
-from ragdecode.evaluation.report.markup import joined
 from ragdecode.evaluation.report.plots.curves import Curve, curves_plot
 from ragdecode.evaluation.report.plots.frame import Axis
 from ragdecode.evaluation.report.run_grid import Grid
@@ -78,8 +77,8 @@ def _card(grid: Grid, cells: Sequence[CellSummary], metric: str, kind: str) -> M
         if not points:
             continue
         at = grid.systems.index(cell["system"])
-        curves.append(Curve(cell["system"], _thinned(points), series=at))
-        rows.append([joined(kit.swatch(at), " ", cell["system"]), *_figures(cell, kind)])
+        curves.append(Curve(grid.short[cell["system"]], _thinned(points), series=at))
+        rows.append([grid.named(cell["system"]), *_figures(cell, kind)])
     if not curves:
         return None
     known = {"roc": ["AUROC"], "calibration": ["ECE"], "risk_coverage": ["AURC"]}[kind]

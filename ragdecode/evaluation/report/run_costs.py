@@ -7,7 +7,6 @@ from collections import Counter
 from markupsafe import Markup
 
 from ragdecode.evaluation.report import kit
-from ragdecode.evaluation.report.markup import joined
 from ragdecode.evaluation.report.plots.bars import Bar, bars_plot
 from ragdecode.evaluation.report.plots.scale import number
 from ragdecode.evaluation.report.plots.stack import stack_plot
@@ -41,7 +40,7 @@ def costs_section(grid: Grid) -> Markup | None:
 
 
 def _costs(grid: Grid, dataset: str) -> list[Markup]:
-    stages = {system: own for system in grid.systems if (own := grid.stages(system, dataset))}
+    stages = {grid.short[system]: own for system in grid.systems if (own := grid.stages(system, dataset))}
     rates = {system: grid.speed(system, dataset, "tokens_per_second") for system in grid.systems}
     peaks = {system: grid.memory(system, dataset) for system in grid.systems}
     cards = []
@@ -52,7 +51,7 @@ def _costs(grid: Grid, dataset: str) -> list[Markup]:
         ("Memory", "peak, MB", peaks),
     ):
         bars = [
-            Bar(system, value, series=grid.systems.index(system))
+            Bar(grid.short[system], value, series=grid.systems.index(system))
             for system, value in found.items()
             if value is not None
         ]
@@ -65,13 +64,13 @@ def _costs(grid: Grid, dataset: str) -> list[Markup]:
 def _table(grid: Grid, dataset: str) -> Markup:
     stages = list(dict.fromkeys(stage for system in grid.systems for stage in grid.stages(system, dataset)))
     rows = []
-    for at, system in enumerate(grid.systems):
+    for system in grid.systems:
         own = grid.stages(system, dataset)
         wall = [cell["speed"]["wall_seconds"] for cell in grid.cells(system, dataset)]
         known = [one for one in wall if one is not None]
         rows.append(
             [
-                joined(kit.swatch(at), " ", system),
+                grid.named(system),
                 *(own.get(stage) for stage in stages),
                 *(
                     grid.speed(system, dataset, name)
@@ -96,7 +95,7 @@ def failures_section(grid: Grid) -> Markup | None:
     if not grid.summary["failed"]:
         return None
     rows = []
-    for at, system in enumerate(grid.systems):
+    for system in grid.systems:
         for dataset in grid.datasets:
             cells = grid.cells(system, dataset)
             kinds: Counter[str] = Counter()
@@ -109,7 +108,7 @@ def failures_section(grid: Grid) -> Markup | None:
             told = "; ".join(f"{_KINDS.get(kind, kind)}: {count}" for kind, count in kinds.most_common())
             why = "; ".join(f"{reason} ({count})" for reason, count in reasons.most_common(3))
             failed, samples = sum(kinds.values()), sum(cell["samples"] for cell in cells)
-            name = joined(kit.swatch(at), " ", system)
+            name = grid.named(system)
             shown = kit.cell(f"{failed} of {samples}", value=failed)
             rows.append([name, dataset, shown, kit.cell(told, look="text"), kit.cell(why, look="text")])
     return kit.section(

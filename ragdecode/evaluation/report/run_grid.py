@@ -7,10 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
+from markupsafe import Markup
+
 from ragdecode.evaluation.bootstrap import interval
+from ragdecode.evaluation.report.kit import swatch
+from ragdecode.evaluation.report.markup import joined, tag
 from ragdecode.evaluation.report.run_folder import RunFolder
-from ragdecode.evaluation.runs.record import Record
-from ragdecode.evaluation.runs.summary_shape import CellSummary, Figure, MetricFacts
+from ragdecode.evaluation.runs.record import Cell, Record
+from ragdecode.evaluation.runs.summary_shape import CellSummary, Figure, MetricFacts, SystemSummary
 
 #: the choice of all data sets together
 ALL = ""
@@ -32,6 +36,7 @@ class Grid:
         summary: Its summary.
         records: Its journal.
         systems: Names of the systems, in order; a system's place is the number of its colour.
+        short: A name for plots by system: the last part of each setting's path, where that leaves them different.
         datasets: Names of the data sets, in order.
         other: Whether the journal has another number of samples than the summary.
     """
@@ -41,6 +46,7 @@ class Grid:
         self.summary = run.summary
         self.records = list(run.records())
         self.systems = [one["system"] for one in self.summary["systems"]]
+        self.short = _short(self.summary["systems"])
         self.datasets = list(dict.fromkeys(cell["dataset"] for cell in self.summary["cells"]))
         self.other = len(self.records) != self.summary["samples"]
         self._cells: dict[tuple[str, str], list[CellSummary]] = defaultdict(list)
@@ -50,6 +56,11 @@ class Grid:
         for record in self.records:
             self._records[record.cell.system, record.cell.dataset].append(record)
         self._figures: dict[tuple[str, str, str], Figure] = {}
+
+    def named(self, system: str) -> Markup:
+        """The system with its colour and shape, whole on hovering."""
+        name = tag("span", self.short[system], title=system if system != self.short[system] else None)
+        return joined(swatch(self.systems.index(system)), " ", name)
 
     @property
     def metrics(self) -> Mapping[str, MetricFacts]:
@@ -144,6 +155,15 @@ class Grid:
             return None, None
         ends = interval([fmean(own) for _, own in sorted(values.items())])
         return ends.low, ends.high
+
+
+def _short(systems: Sequence[SystemSummary]) -> dict[str, str]:
+    found = {}
+    for one in systems:
+        settings = {path.rpartition(".")[2]: value for path, value in one["settings"].items()}
+        whole = len(settings) == len(one["settings"])
+        found[one["system"]] = Cell(one["pipeline"], "", settings).system if whole else one["system"]
+    return found if len(set(found.values())) == len(found) else {one["system"]: one["system"] for one in systems}
 
 
 def unsupported(sentence: Mapping[str, Any]) -> bool | None:

@@ -27,8 +27,16 @@ def headlines_section(grid: Grid) -> Markup:
         told.append(tag("span", f"{number(system['tokens_per_second'])} tokens/s"))
         if system["failed"]:
             told.append(tag("span", f"{system['failed']} failed", class_="bad"))
+        figures = joined(*(joined(one, " ") for one in told))
         said = joined(tag("b", system["system"]), tag("code", system["headline"]) if system["headline"] else None)
-        lines.append(tag("li", kit.swatch(at), tag("div", said), tag("div", *told, class_="figs")))
+        lines.append(
+            tag(
+                "li",
+                kit.swatch(at),
+                tag("div", said),
+                tag("div", joined(*(joined(one, " ") for one in told)), class_="figs"),
+            )
+        )
     intro = "Means over the data sets; tokens per second count each answer's own seconds of reading and writing."
     return kit.section("pipelines", "Pipelines", tag("ul", *lines, class_="headlines"), intro=intro)
 
@@ -51,10 +59,10 @@ def _scores(grid: Grid, dataset: str, told: str) -> Markup:
     head = ["pipeline", *(one["title"] for one in grid.metrics.values()), "answered"]
     best = {name: _best(grid, dataset, name) for name in grid.metrics}
     rows = []
-    for at, system in enumerate(grid.systems):
+    for system in grid.systems:
         cells = grid.cells(system, dataset)
         answered, samples = sum(c["answered"] for c in cells), sum(c["samples"] for c in cells)
-        row: list[Any] = [joined(kit.swatch(at), " ", system)]
+        row: list[Any] = [grid.named(system)]
         for name in grid.metrics:
             figure = grid.figure(system, dataset, name)
             mean = figure["mean"]
@@ -84,6 +92,7 @@ def comparisons_section(grid: Grid) -> Markup | None:
     if not found:
         return None
     names = list(dict.fromkeys(one["metric"] for one in found))
+    names.sort(key=lambda name: grid.quality.index(name) if name in grid.quality else len(names))
     panels = []
     for name in names:
         facts = grid.metrics[name]
@@ -98,7 +107,7 @@ def comparisons_section(grid: Grid) -> Markup | None:
             shown = kit.interval(difference, one["low"], one["high"])
             rows.append(
                 [
-                    f"{one['system']} against {one['baseline']}",
+                    f"{grid.short[one['system']]} against {grid.short[one['baseline']]}",
                     one["dataset"],
                     kit.cell(shown, value=difference, look=look),
                     kit.cell(_chance(one["p"]), value=one["p"]),

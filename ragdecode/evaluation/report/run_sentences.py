@@ -7,7 +7,6 @@ from collections import defaultdict
 from markupsafe import Markup
 
 from ragdecode.evaluation.report import kit
-from ragdecode.evaluation.report.markup import joined
 from ragdecode.evaluation.report.plots.histogram import histogram_plot
 from ragdecode.evaluation.report.plots.timeline import Stretch, timeline_plot
 from ragdecode.evaluation.report.run_grid import Grid, scores, unsupported
@@ -23,13 +22,13 @@ def sentences_section(grid: Grid) -> Markup | None:
     if not any(found.values()):
         return None
     rows = []
-    for at, system in enumerate(grid.systems):
+    for system in grid.systems:
         sentences = [one for record in grid.answers(system) for one in record.sentences]
         verdicts = [verdict for one in sentences if (verdict := unsupported(one)) is not None]
         own = found[system]
         rows.append(
             [
-                joined(kit.swatch(at), " ", system),
+                grid.named(system),
                 sum(own) / len(own) if own else None,
                 kit.cell(f"{len(own)} of {len(sentences)}", value=len(own)),
                 kit.cell(f"{sum(verdicts)}", value=sum(verdicts)),
@@ -40,7 +39,7 @@ def sentences_section(grid: Grid) -> Markup | None:
         )
     head = ["pipeline", "mean faithfulness", "sentences scored", "unsupported", "share"]
     table = kit.table("Sentences by their monitors", head, rows, sortable=True)
-    plot = histogram_plot({name: own for name, own in found.items() if own}, "faithfulness of a sentence",
+    plot = histogram_plot({grid.short[name]: own for name, own in found.items() if own}, "faithfulness of a sentence",
                           label="How often sentences have which faithfulness")  # fmt: skip
     return kit.section(
         "sentences",
@@ -64,7 +63,7 @@ def _timelines(grid: Grid) -> Markup:
         records.sort(key=lambda record: (grid.systems.index(record.cell.system), record.cell.seed))
         several = len({record.cell.seed for record in records}) > 1
         rows = {
-            record.cell.system + (f", seed {record.cell.seed}" if several else ""): [
+            grid.short[record.cell.system] + (f", seed {record.cell.seed}" if several else ""): [
                 Stretch(one["start"], one["end"], one.get("faithfulness"), one["text"]) for one in record.sentences
             ]
             for record in records

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from markupsafe import Markup
 
 from ragdecode.evaluation.report import kit
-from ragdecode.evaluation.report.markup import joined, tag
+from ragdecode.evaluation.report.markup import tag
 from ragdecode.evaluation.report.plots.points import Point, frontier, points_plot
 from ragdecode.evaluation.report.plots.scale import number
 from ragdecode.evaluation.report.run_grid import Grid, scores
@@ -90,13 +90,16 @@ def _card(
     for at, system in enumerate(grid.systems):
         (across, x_ends), (up, y_ends) = x[1](system), y[1](system)
         known = across is not None and up is not None
-        rows.append([joined(kit.swatch(at), " ", system), across, kit.interval(up, *(y_ends or (None, None))), known])
+        rows.append([grid.named(system), across, kit.interval(up, *(y_ends or (None, None))), known])
         if across is not None and up is not None:
-            points.append((at, Point(system, across, up, x_ends, y_ends)))
+            points.append((at, Point(grid.short[system], across, up, x_ends, y_ends)))
     if not points:
         return None
     best = {point.name for point in frontier([point for _, point in points])}
-    shown = [[*row[:3], "yes" if grid.systems[at] in best else "no" if row[3] else "–"] for at, row in enumerate(rows)]
+    shown = [
+        [*row[:3], "yes" if grid.short[grid.systems[at]] in best else "no" if row[3] else "–"]
+        for at, row in enumerate(rows)
+    ]
     figures = kit.table(title, ["pipeline", x[0], y[0], "on the frontier"], shown)
     missing = len(grid.systems) - len(points)
     note = f"{missing} of {len(grid.systems)} pipelines lack one of the two figures." if missing else None
