@@ -50,7 +50,10 @@ def compare(
 
     check_target(html)
     folders = [RunFolder.open(a), RunFolder.open(b)]
-    first, second = (Side(folder.summary, list(folder.records())) for folder in folders)
+    alike = folders[0].summary["name"] == folders[1].summary["name"]
+    first, second = (
+        Side(folder.summary, list(folder.records()), str(folder.path) if alike else "") for folder in folders
+    )
     together = pairs(first, second, [_pair(one, first.systems, second.systems) for one in chosen])
     result = compared(first, second, together, metrics)
     for folder in folders:
@@ -86,9 +89,12 @@ def _pair(text: str, first: Sequence[str], second: Sequence[str]) -> tuple[str, 
 
 def _lines(result: Mapping[str, Any], cases: int) -> list[str]:
     """The comparison for people."""
-    lines = [f"A: {result['a']['name']}, B: {result['b']['name']}", ""]
-    lines += _table(result)
-    lines += ["", *_speed(result["speed"])]
+    lines = [f"A: {result['a']['title']}, B: {result['b']['title']}", ""]
+    if result["comparisons"]:
+        lines += [*_table(result), ""]
+    if result["together"]:
+        lines += [*_whole(result), ""]
+    lines += _speed(result["speed"])
     lines += [
         f"failed: only in A {len(one['only_a'])}, only in B {len(one['only_b'])}, in both {one['both']}"
         f"  ({_where(one)})"
@@ -125,10 +131,26 @@ def _table(result: Mapping[str, Any]) -> list[str]:
                 str(one["n"]),
             )
         )
-    wide = [max(len(row[at]) for row in rows) for at in range(len(head))]
-    shown = ["  ".join(text.ljust(width) for text, width in zip(row, wide, strict=True)).rstrip() for row in rows]
     count = sum(one["p"] is not None for one in result["comparisons"])
-    return [*shown, f"* more than chance: p at most 0.05 after Holm's correction over {count} comparisons"]
+    return [*_columns(rows), f"* more than chance: p at most 0.05 after Holm's correction over {count} comparisons"]
+
+
+def _whole(result: Mapping[str, Any]) -> list[str]:
+    """Metrics of whole cells, which no single answer has: not paired."""
+    rows = [("of all answers together", "pipeline, data set", "A", "B")]
+    rows += [(one["title"], _where(one), _ends(one["a"]), _ends(one["b"])) for one in result["together"]]
+    return _columns(rows)
+
+
+def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    wide = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(text.ljust(width) for text, width in zip(row, wide, strict=True)).rstrip() for row in rows]
+
+
+def _ends(figure: Mapping[str, float | None]) -> str:
+    if figure["low"] is None:
+        return _number(figure["mean"])
+    return f"{_number(figure['mean'])} [{_number(figure['low'])}, {_number(figure['high'])}]"
 
 
 def _speed(speeds: Sequence[Mapping[str, Any]]) -> list[str]:

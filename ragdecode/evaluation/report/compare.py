@@ -13,6 +13,7 @@ from ragdecode.evaluation.report.markup import joined, tag
 from ragdecode.evaluation.report.plots.bars import Bar, bars_plot
 from ragdecode.evaluation.report.plots.scale import number
 from ragdecode.evaluation.report.run_cases import case_data, cases_section
+from ragdecode.evaluation.report.run_grid import short_names
 from ragdecode.evaluation.runs.compare import Pair, Side
 from ragdecode.evaluation.runs.record import Record
 
@@ -31,8 +32,10 @@ def page(result: Mapping[str, Any], a: Side, b: Side, compared: Sequence[Pair], 
         compared: What was compared.
         cases: The most questions that the page holds to look at; those that changed most come first.
     """
+    short = short_names([*a.summary["systems"], *b.summary["systems"]])
     data = _cases(result, a, b, compared, cases)
-    title = f"{result['a']['name']} and {result['b']['name']}"
+    data["systems"] = [f"{name[:3]}{short[name[3:]]}" for name in data["systems"]]
+    title = f"{result['a']['title']} and {result['b']['title']}"
     notes = [kit.notice(note, look="warn") for note in result["notes"]]
     told = "Differences are those of the second run (B) from the first (A), on the same examples."
     return kit.page(
@@ -41,10 +44,10 @@ def page(result: Mapping[str, Any], a: Side, b: Side, compared: Sequence[Pair], 
         heading=title,
         lead=joined(tag("p", told, class_="lead"), _key(data["systems"]), *notes),
         sections=[
-            _differences(result),
-            _whole(result),
-            _speed(result),
-            _failures(result),
+            _differences(result, short),
+            _whole(result, short),
+            _speed(result, short),
+            _failures(result, short),
             cases_section(data),
             _runs(result),
         ],
@@ -54,11 +57,13 @@ def page(result: Mapping[str, Any], a: Side, b: Side, compared: Sequence[Pair], 
 
 
 def _key(systems: Sequence[str]) -> Markup:
-    lines = [tag("li", kit.swatch(at), tag("b", name)) for at, name in enumerate(systems)]
-    return tag("div", tag("ul", *lines, class_="headlines"), id="pipelines")
+    lines = [tag("li", kit.swatch(at), " ", name) for at, name in enumerate(systems)]
+    return tag("div", tag("ul", *lines, class_="legend"), id="pipelines")
 
 
-def _differences(result: Mapping[str, Any]) -> Markup:
+def _differences(result: Mapping[str, Any], short: Mapping[str, str]) -> Markup | None:
+    if not result["metrics"]:
+        return None
     panels, fields = [], []
     for name, facts in result["metrics"].items():
         rows, bars = [], []
@@ -66,7 +71,7 @@ def _differences(result: Mapping[str, Any]) -> Markup:
             if one["metric"] != name:
                 continue
             look = verdict(one, higher_is_better=facts["higher_is_better"])
-            label = f"{pair_name(one)}, {one['dataset']}"
+            label = f"{pair_name(one, short)}, {one['dataset']}"
             rows.append(
                 [
                     label,
@@ -103,12 +108,12 @@ def _differences(result: Mapping[str, Any]) -> Markup:
     )
 
 
-def _whole(result: Mapping[str, Any]) -> Markup | None:
+def _whole(result: Mapping[str, Any], short: Mapping[str, str]) -> Markup | None:
     if not result["together"]:
         return None
     rows = [
         [
-            f"{one['title']}: {pair_name(one)}, {one['dataset']}",
+            f"{one['title']}: {pair_name(one, short)}, {one['dataset']}",
             *(kit.interval(one[side]["mean"], one[side]["low"], one[side]["high"]) for side in ("a", "b")),
         ]
         for one in result["together"]
@@ -121,10 +126,10 @@ def _whole(result: Mapping[str, Any]) -> Markup | None:
     )
 
 
-def _speed(result: Mapping[str, Any]) -> Markup:
+def _speed(result: Mapping[str, Any], short: Mapping[str, str]) -> Markup:
     rows = [
         [
-            f"{pair_name(one)}, {one['dataset']}",
+            f"{pair_name(one, short)}, {one['dataset']}",
             one["a"],
             one["b"],
             kit.interval(one["ratio"], one["low"], one["high"]),
@@ -141,9 +146,9 @@ def _speed(result: Mapping[str, Any]) -> Markup:
     )
 
 
-def _failures(result: Mapping[str, Any]) -> Markup | None:
+def _failures(result: Mapping[str, Any], short: Mapping[str, str]) -> Markup | None:
     rows = [
-        [f"{pair_name(one)}, {one['dataset']}", len(one["only_a"]), len(one["only_b"]), one["both"], one["n"]]
+        [f"{pair_name(one, short)}, {one['dataset']}", len(one["only_a"]), len(one["only_b"]), one["both"], one["n"]]
         for one in result["failures"]
         if one["only_a"] or one["only_b"] or one["both"]
     ]
@@ -162,7 +167,7 @@ def _runs(result: Mapping[str, Any]) -> Markup:
     for name in dict.fromkeys([*a["versions"], *b["versions"]]):
         own, theirs = a["versions"].get(name, "–"), b["versions"].get(name, "–")
         rows.append([name, own, kit.cell(theirs, look="bad" if own != theirs else None)])
-    return kit.section("runs", "The runs", kit.table("The runs", ["", a["name"], b["name"]], rows))
+    return kit.section("runs", "The runs", kit.table("The runs", ["", f"A: {a['title']}", f"B: {b['title']}"], rows))
 
 
 def _cases(result: Mapping[str, Any], a: Side, b: Side, compared: Sequence[Pair], most: int) -> dict[str, Any]:
@@ -194,10 +199,11 @@ def verdict(one: Mapping[str, Any], *, higher_is_better: bool) -> str | None:
     return "good" if (one["difference"] > 0) == higher_is_better else "bad"
 
 
-def pair_name(one: Mapping[str, Any]) -> str:
-    """The systems of a row for people."""
-    same = one["system"] == one["baseline"]
-    return str(one["system"]) if same else f"{one['baseline']} → {one['system']}"
+def pair_name(one: Mapping[str, Any], short: Mapping[str, str] | None = None) -> str:
+    """The systems of a row for people, by shorter names where there are any."""
+    known = short or {}
+    own, baseline = (known.get(name, name) for name in (one["system"], one["baseline"]))
+    return str(own) if own == baseline else f"{baseline} → {own}"
 
 
 def _chance(p: float | None) -> str:

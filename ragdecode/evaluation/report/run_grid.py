@@ -46,7 +46,7 @@ class Grid:
         self.summary = run.summary
         self.records = list(run.records())
         self.systems = [one["system"] for one in self.summary["systems"]]
-        self.short = _short(self.summary["systems"])
+        self.short = short_names(self.summary["systems"])
         self.datasets = list(dict.fromkeys(cell["dataset"] for cell in self.summary["cells"]))
         self.other = len(self.records) != self.summary["samples"]
         self._cells: dict[tuple[str, str], list[CellSummary]] = defaultdict(list)
@@ -157,7 +157,8 @@ class Grid:
         return ends.low, ends.high
 
 
-def _short(systems: Sequence[SystemSummary]) -> dict[str, str]:
+def short_names(systems: Sequence[SystemSummary]) -> dict[str, str]:
+    """Names for plots by system: the last part of each setting's path, where that leaves all of them different."""
     found = {}
     for one in systems:
         settings = {path.rpartition(".")[2]: value for path, value in one["settings"].items()}

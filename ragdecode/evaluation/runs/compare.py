@@ -25,10 +25,12 @@ class Side:
     Attributes:
         summary: Its summary.
         records: Its journal.
+        title: For people, where both runs have the same name; its name if left out.
     """
 
     summary: Summary
     records: Sequence[Record]
+    title: str = ""
     _groups: dict[tuple[str, str], dict[str, list[Record]]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -132,7 +134,7 @@ def compare(a: Side, b: Side, compared: Sequence[Pair], metrics: Sequence[str] =
         a: The first run.
         b: The second run.
         compared: What belongs together, as `pairs` finds it.
-        metrics: Metrics of single answers that are compared; all that both runs have if empty.
+        metrics: Metrics that are compared; all that both runs have if empty.
 
     Returns:
         Plain data: ``metrics`` (facts by name), ``comparisons`` (means, difference B - A with its interval, ``p`` and
@@ -143,10 +145,10 @@ def compare(a: Side, b: Side, compared: Sequence[Pair], metrics: Sequence[str] =
     Raises:
         InputError: The runs have no metric in common, or lack one that is asked for.
     """
-    names = _metrics(a, b, metrics)
+    names, whole = _metrics(a, b, metrics)
     facts = {name: b.summary["metrics"][name] for name in names}
     comparisons = [
-        _comparison(a, b, pair, name, up=facts[name]["higher_is_better"]) for pair in compared for name in names
+        _comparison(a, b, pair, name, up=facts[name]["higher_is_better"]) for name in names for pair in compared
     ]
     for one, corrected in zip(comparisons, holm([one["p"] for one in comparisons]), strict=True):
         one["p_holm"] = corrected
@@ -155,7 +157,7 @@ def compare(a: Side, b: Side, compared: Sequence[Pair], metrics: Sequence[str] =
         "b": _told(b),
         "metrics": facts,
         "comparisons": comparisons,
-        "together": _together(a, b, compared),
+        "together": _together(a, b, compared, whole),
         "speed": [_speed(a, b, pair) for pair in compared],
         "failures": [_failures(a, b, pair) for pair in compared],
         "changed": _changed(a, b, compared, names),
@@ -169,20 +171,27 @@ def values(records: Iterable[Record], metric: str) -> float | None:
     return fmean(found) if found else None
 
 
-def _metrics(a: Side, b: Side, wanted: Sequence[str]) -> list[str]:
-    def own(side: Side) -> list[str]:
-        return [name for name, one in side.summary["metrics"].items() if one["scope"] == "example"]
+def _metrics(a: Side, b: Side, wanted: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Metrics of single answers and of whole cells that both runs have, or of them those wanted."""
 
-    both = [name for name in own(a) if name in own(b)]
+    def both(scope: str) -> list[str]:
+        own, theirs = (
+            {name for name, one in side.summary["metrics"].items() if one["scope"] == scope} for side in (a, b)
+        )
+        return [name for name in b.summary["metrics"] if name in own & theirs]
+
+    single, whole = both("example"), both("cell")
+    known = [*single, *whole]
     for name in wanted:
-        if name not in both:
+        if name not in known:
             raise InputError(
-                f"no metric {name!r} of single answers in both runs",
-                hint=f"they have {', '.join(both)}" if both else "they have none in common",
+                f"no metric {name!r} in both runs", hint=f"they have {', '.join(known)}" if known else "they have none"
             )
-    if not both:
-        raise InputError("the two runs have no metric of single answers in common", hint="measure both by the same")
-    return list(dict.fromkeys(wanted)) or both
+    if not known:
+        raise InputError("the two runs have no metric in common", hint="measure both by the same")
+    if wanted:
+        single, whole = ([name for name in names if name in wanted] for names in (single, whole))
+    return single, whole
 
 
 def _comparison(a: Side, b: Side, pair: Pair, metric: str, *, up: bool) -> dict[str, Any]:
@@ -212,13 +221,8 @@ def _comparison(a: Side, b: Side, pair: Pair, metric: str, *, up: bool) -> dict[
     }
 
 
-def _together(a: Side, b: Side, compared: Sequence[Pair]) -> list[dict[str, Any]]:
+def _together(a: Side, b: Side, compared: Sequence[Pair], names: Sequence[str]) -> list[dict[str, Any]]:
     """Metrics of whole cells in both runs: no single answer has them, so they are not paired."""
-    names = [
-        name
-        for name, one in a.summary["metrics"].items()
-        if one["scope"] == "cell" and name in b.summary["metrics"] and b.summary["metrics"][name]["scope"] == "cell"
-    ]
     return [
         {
             "metric": name,
@@ -361,11 +365,13 @@ def _notes(a: Side, b: Side, compared: Sequence[Pair]) -> list[str]:
             notes.append(f"only the {name} run has the data set {', '.join(alone)}")
     if other := sum(pair.other_questions for pair in compared):
         notes.append(f"{other} ids stand for another question in the other run and were left out")
+    partly = []
     for pair in compared:
         own, theirs = len(a.examples(pair.a, pair.dataset)), len(b.examples(pair.b, pair.dataset))
         if own != theirs or len(pair.ids) < own:
-            told = f"{pair.name} on {pair.dataset}: {len(pair.ids)} examples in both of {own} and {theirs}"
-            notes.append(told)
+            partly.append(f"{pair.name} on {pair.dataset}: {len(pair.ids)} of {own} and {theirs}")
+    if partly:
+        notes.append("examples that both runs have, of those of A and of B: " + "; ".join(partly))
     return notes
 
 
@@ -373,6 +379,7 @@ def _told(side: Side) -> dict[str, Any]:
     summary = side.summary
     return {
         "name": summary["name"],
+        "title": side.title or summary["name"],
         "config": summary["config"],
         "complete": summary["complete"],
         "samples": summary["samples"],

@@ -5,7 +5,7 @@ const shown = (value) => (value === null || value === undefined ? "–" : whole.
 const SVG = "http://www.w3.org/2000/svg";
 
 // The swatches of the page's headlines, drawn once by the page itself, are copied.
-const swatches = [...document.querySelectorAll("#pipelines .headlines .swatch")];
+const swatches = [...document.querySelectorAll("#pipelines .swatch")];
 function swatch(system) {
   const node = swatches[system];
   return node ? node.cloneNode(true) : document.createElementNS(SVG, "svg");
