@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "memory": ("ragdecode.cli.memory", "Tune memories of a language model, make grounding spaces."),
     "monitor": ("ragdecode.cli.monitor", "Train what tells faithful sentences, and see how well it does."),
     "diagnose": ("ragdecode.cli.diagnose", "See whether a method does on your text what it promises."),
+    "eval": ("ragdecode.cli.eval", "Hold evaluation runs against each other."),
     "decode": ("ragdecode.cli.decode", "Decode a file of requests, without retrieval."),
     "verify": ("ragdecode.cli.verify", "Show that drafts change nothing but speed."),
     "bench": ("ragdecode.cli.bench", "Measure a pipeline against others."),
