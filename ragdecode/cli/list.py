@@ -20,7 +20,7 @@ def command(kind: str | None, as_json: bool) -> None:
     tunings, diagnoses.
 
     KINDS of parts, those of other installed packages included: rule, drafter, constraint, monitor, aligner,
-    aggregator, search, retriever, fusion, store, reader, loader, decomposer, scorer, dataset, metric.
+    aggregator, reaction, search, retriever, fusion, store, reader, loader, decomposer, scorer, dataset, metric.
     """
     if kind is not None and kind not in (*FOLDERS, *KINDS):
         from ragdecode.errors import InputError

@@ -186,11 +186,7 @@ class Active:
         Raises:
             InputError: The overrides are not possible; nothing has changed then.
         """
-        parts, sampling = apply_overrides(self.ruling.parts, self.sampling, overrides or {})
-        for part in parts if overrides else ():
-            part.check(replace(self.request, rules=parts, sampling=sampling))
-        self.sampling = sampling
-        self.ruling.change(parts, self.rows)
+        self.adjust(overrides or {})
         del self.tokens[to:], self.records[to:], self.constraint_states[to + 1 :]
         self.ruling.rewind(to, self.rows)
         if self.stream:
@@ -210,6 +206,18 @@ class Active:
         self.finished = "length" if self.remaining <= 0 else None
         if self.stream and self.stream.stopped is not None:
             self.finished = "stop"
+
+    def adjust(self, overrides: Mapping[str, Any]) -> None:
+        """Change settings of rules and sampling from here on.
+
+        Raises:
+            InputError: The overrides are not possible; nothing has changed then.
+        """
+        parts, sampling = apply_overrides(self.ruling.parts, self.sampling, overrides)
+        for part in parts if overrides else ():
+            part.check(replace(self.request, rules=parts, sampling=sampling))
+        self.sampling = sampling
+        self.ruling.change(parts, self.rows)
 
     def replace_prompts(self, views: Mapping[str, View]) -> None:
         """Put other prompts before the answer, for the views that are in use.

@@ -15,7 +15,7 @@ from ragdecode.decoding.active import Active
 from ragdecode.decoding.compose import Composed
 from ragdecode.decoding.drafter import Verified
 from ragdecode.decoding.events import Event, TokenEvent, VerdictEvent
-from ragdecode.decoding.monitor import Accepted, Action, Flag
+from ragdecode.decoding.monitor import Accepted, Action, Flag, MonitorSession
 from ragdecode.decoding.request import TARGET, TokenRecord
 from ragdecode.decoding.signals import NodeSignals
 from ragdecode.decoding.speculation.verify import walk
@@ -174,17 +174,23 @@ def _last_words(active: Active, events: list[Event]) -> None:
     active.settle()
     rewinds = active.rewinds
     for name, session in active.monitors:
-        action = session.finish(active.text)
-        if action is None:
-            continue
-        if active.finished == "monitor" and not isinstance(action, Flag):
-            active.notes.append(f"monitor {name} asked to act, but the answer was stopped already")
-            continue
-        act(active, name, action, events)
+        _last_word(active, name, session, events)
         if active.finished != "monitor" and active.rewinds > rewinds:
             break
     if active.rewinds > rewinds and active.finished in ("length", "stop"):
         _last_words(active, events)
+
+
+def _last_word(active: Active, name: str, session: MonitorSession, events: list[Event]) -> None:
+    """Let a monitor say all that it has to say of the whole text, unless it acts on the answer."""
+    before = active.rewinds, active.finished
+    while (action := session.finish(active.text)) is not None:
+        if before[1] == "monitor" and not isinstance(action, Flag):
+            active.notes.append(f"monitor {name} asked to act, but the answer was stopped already")
+        else:
+            act(active, name, action, events)
+        if not session.unfinished or (active.rewinds, active.finished) != before:
+            return
 
 
 def _announce(active: Active, events: list[Event]) -> None:

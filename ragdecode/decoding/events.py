@@ -29,7 +29,7 @@ class TokenEvent(Event):
 
 @dataclass(frozen=True)
 class ActionEvent(Event):
-    """A monitor acted: ``flag``, ``stop``, ``rewind`` or ``retrieve``."""
+    """A monitor acted: ``flag``, ``stop``, ``abstain``, ``rewind`` or ``retrieve``."""
 
     monitor: str
     action: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from ragdecode.decoding.backend import Backend
     from ragdecode.decoding.request import Request, View
+    from ragdecode.decoding.rule import Company
     from ragdecode.spec.model import ModelSpec
 
 
@@ -68,6 +69,8 @@ class Flag:
         more: Details of further flags at the same place.
     """
 
+    kind: ClassVar[str] = "flag"
+
     detail: Mapping[str, Any] = field(default_factory=dict)
     more: Sequence[Mapping[str, Any]] = ()
 
@@ -76,8 +79,36 @@ class Flag:
 class Stop:
     """End the answer after the first ``keep`` tokens; with more than there are, all of them stay."""
 
+    kind: ClassVar[str] = "stop"
+
     keep: int
     detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Abstain:
+    """End the answer after the first ``keep`` tokens and say ``text`` behind them, a blank between."""
+
+    kind: ClassVar[str] = "abstain"
+
+    text: str
+    keep: int = 0
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Adjust:
+    """Change settings from here on, as a `Rewind` may, and go on.
+
+    Attributes:
+        overrides: Settings that change.
+        flag: What is noted besides.
+    """
+
+    kind: ClassVar[str] = "flag"
+
+    overrides: Mapping[str, Any]
+    flag: Flag | None = None
 
 
 @dataclass(frozen=True)
@@ -89,12 +120,16 @@ class Rewind:
         overrides: Settings changed from there on: ``sampling.temperature``, or ``cad.alpha`` for a rule.
         bans: Tokens forbidden as the first one after the rewind.
         detail: For people.
+        otherwise: Makes what is done where no rewind is left; None flags.
     """
+
+    kind: ClassVar[str] = "rewind"
 
     to: int
     overrides: Mapping[str, Any] = field(default_factory=dict)
     bans: Sequence[int] = ()
     detail: Mapping[str, Any] = field(default_factory=dict)
+    otherwise: Callable[[], Action] | None = None
 
 
 @dataclass(frozen=True)
@@ -105,14 +140,18 @@ class Retrieve:
         query: What to look for.
         detail: For people.
         to: Tokens that stay, to write the rest again under the new evidence, which counts as a rewind; all if None.
+        otherwise: Makes what is done where that cannot be; None notes it.
     """
+
+    kind: ClassVar[str] = "retrieve"
 
     query: str
     detail: Mapping[str, Any] = field(default_factory=dict)
     to: int | None = None
+    otherwise: Callable[[], Action] | None = None
 
 
-Action = Flag | Stop | Rewind | Retrieve
+Action = Flag | Stop | Abstain | Adjust | Rewind | Retrieve
 
 
 class Judged(Protocol):
@@ -141,6 +180,11 @@ class MonitorSession(ABC):
     """
 
     verdicts: Sequence[Judged] = ()
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether `finish` has more to say when it is asked again."""
+        return False
 
     @abstractmethod
     def observe(self, token: Accepted) -> Action | None:
@@ -189,6 +233,7 @@ class Monitor(ABC):
     Attributes:
         entropy, hidden, divergence, rules: Signals that it needs.
         scores: Whether it scores sentences (`MonitorSession.verdicts`), for searches to read.
+        retrieves: Whether it may ask for more evidence, which takes a pipeline that can retrieve.
         views: Views that it needs besides the target.
         measures: Whether it has a `measure`.
         layers: Blocks of the target whose states `measure` reads, counted from 0; known once it met the model.
@@ -204,6 +249,7 @@ class Monitor(ABC):
     rules: ClassVar[bool] = False
     scores: ClassVar[bool] = False
     measures: ClassVar[bool] = False
+    retrieves: bool = False
     views: Sequence[str] = ()
     layers: tuple[int, ...] = ()
     models: Mapping[str, ModelSpec | None] = {}
@@ -212,6 +258,13 @@ class Monitor(ABC):
 
     def __init__(self, settings: Settings) -> None:
         self.settings: Any = settings
+
+    def check(self, company: Company) -> None:  # noqa: B027
+        """Look at what acts beside it: asked when a document is read.
+
+        Raises:
+            InputError: The monitor does not go with it.
+        """
 
     def meet(self, models: Mapping[str, Backend]) -> None:  # noqa: B027
         """Look at the model of each view, before any request: settle what depends on it.

@@ -131,6 +131,8 @@ class Rule(ABC):
 
     Attributes:
         hidden: Whether it reads hidden states.
+        strength: Its setting that says how strongly it sets the evidence, or the stronger view, against the other; 0 or
+            null is none. Monitors raise it where a sentence is written again.
         reweighs: What it decides; two rules of a chain that decide the same thing are refused (``evidence``).
         on_trees: Whether it can be evaluated on drafted tokens before they are accepted. One that cannot (it depends on
             what was accepted outside of the node's own ancestors, say) is refused together with drafters.
@@ -156,6 +158,7 @@ class Rule(ABC):
     """
 
     hidden: ClassVar[bool] = False
+    strength: ClassVar[str | None] = None
     reweighs: ClassVar[str | None] = None
     on_trees: ClassVar[bool] = True
     evidence: bool = False

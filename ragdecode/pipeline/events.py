@@ -73,7 +73,7 @@ class RetractEvent(Event):
 
 @dataclass(frozen=True)
 class ActionEvent(Event):
-    """A monitor acted: ``flag``, ``stop``, ``rewind`` or ``retrieve``."""
+    """A monitor acted: ``flag``, ``stop``, ``abstain``, ``rewind`` or ``retrieve``."""
 
     kind: ClassVar[str] = "action"
     monitor: str

@@ -125,6 +125,7 @@ class Preparer:
         request = replace(
             self._request(identity or uuid4().hex, parts, views, prompts, alternatives),
             key="" if identity else question_key(question),
+            question=question,
             passages=[(passage.id, passage.text) for passage in fitted.passages],
             resources=self._with_passages(fitted.passages),
             explain=explain,

@@ -54,6 +54,10 @@ class Combination(Checks):
         self._layers(spec)
         self._stores(spec)
         monitors = [self.built(part, ("decode", "monitor", i)) for i, part in enumerate(spec.decode.monitor)]
+        for position, (part, monitor) in enumerate(zip(spec.decode.monitor, monitors, strict=True)):
+            if getattr(monitor, "retrieves", False) and not spec.retrieve:
+                message = "would retrieve, and the pipeline has no 'retrieve'"
+                self.add(("decode", "monitor", position, part.name), message, "add index and retrieve", outermost=True)
         if spec.answer.citations and not any(getattr(part, "scores", False) for part in monitors):
             message = "citations need a monitor that says which passages support a sentence, and there is none"
             self.add(("answer", "citations"), message, "add decode.monitor: syncheck")

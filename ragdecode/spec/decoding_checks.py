@@ -103,15 +103,16 @@ class DecodingChecks(Checks):
                     self.add((*path, position, part.name), message, "keep one of them")
 
     def _company(self, decode: DecodeSpec, path: Path_) -> None:
-        """Ask every rule whether it goes with the other parts and with the sampling."""
+        """Ask every rule and monitor whether it goes with the other parts and with the sampling."""
         stage = self._stage(decode, path)
         if stage is None:
             return
-        for position, (part, rule) in enumerate(zip(decode.rule, stage.rules, strict=True)):
-            try:
-                getattr(rule, "check", lambda _: None)(stage)
-            except RagDecodeError as error:
-                self.add((*path, "rule", position, part.name), error.message, error.hint)
+        for key, parts in (("rule", stage.rules), ("monitor", stage.monitors)):
+            for position, (part, built) in enumerate(zip(getattr(decode, key), parts, strict=True)):
+                try:
+                    getattr(built, "check", lambda _: None)(stage)
+                except RagDecodeError as error:
+                    self.add((*path, key, position, part.name), error.message, error.hint)
 
     def _stage(self, decode: DecodeSpec, path: Path_) -> _Stage | None:
         """The parts, built for a look; None where one refuses its settings, for its own problem comes first."""

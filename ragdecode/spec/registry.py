@@ -27,6 +27,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "scorer": ("ragdecode.scorers", "ragdecode.decoding.scorers"),
     "monitor": ("ragdecode.monitors", "ragdecode.decoding.monitors"),
     "aligner": ("ragdecode.aligners", "ragdecode.decoding.aligners"),
+    "reaction": ("ragdecode.reactions", "ragdecode.decoding.reactions"),
     "aggregator": ("ragdecode.aggregators", "ragdecode.decoding.aggregators"),
     "search": ("ragdecode.searches", "ragdecode.decoding.search"),
     "retriever": ("ragdecode.retrievers", "ragdecode.retrieval.stages"),

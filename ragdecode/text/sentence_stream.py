@@ -61,6 +61,12 @@ class SentenceStream:
         del self._told[-1:]
         self._may_end = True
 
+    def copy(self) -> SentenceStream:
+        """One that holds the same and grows by itself."""
+        made = SentenceStream()
+        made._text, made._told, made._may_end = self._text, list(self._told), self._may_end
+        return made
+
     @property
     def told(self) -> tuple[tuple[int, int], ...]:
         """All sentences told so far."""

@@ -6,15 +6,16 @@ import math
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ragdecode.decoding.faithfulness.acting import Reaction
 from ragdecode.decoding.faithfulness.aggregator import Aggregator
 from ragdecode.decoding.faithfulness.aligner import Aligner, AlignerSession
 from ragdecode.decoding.faithfulness.features import LID, TokenSignals, sentence_features
+from ragdecode.decoding.faithfulness.reaction import ReactionSession
 from ragdecode.decoding.faithfulness.verdict import Verdict
-from ragdecode.decoding.monitor import Accepted, Action, Flag, MonitorSession
+from ragdecode.decoding.monitor import Accepted, Action, Adjust, Flag, MonitorSession, Retrieve, Rewind
 from ragdecode.text.sentence_stream import SentenceStream
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class Watch(MonitorSession):
         verdicts: Of the sentences so far, in order.
     """
 
-    def __init__(self, judging: Judging, passages: Sequence[tuple[str, str]], reaction: Reaction) -> None:
+    def __init__(self, judging: Judging, passages: Sequence[tuple[str, str]], reaction: ReactionSession) -> None:
         self.verdicts: list[Verdict] = []
         self._judging = judging
         self._reaction = reaction
@@ -69,7 +70,8 @@ class Watch(MonitorSession):
         self._ends: list[int] = []  # length of the text up to and including each token
         self._untold = 0
         self._before_end: int | None = None  # characters that were there before the last words of `finish`
-        self._waiting: list[tuple[int, int]] = []  # sentences whose last token's state is still to come
+        self._waiting: list[tuple[int, int]] = []  # sentences that are still to be judged
+        self._asked: list[Mapping[str, Any]] = []  # what was to be done about sentences, but for flags
         self._read(passages)
 
     def observe(self, token: Accepted) -> Action | None:
@@ -95,8 +97,14 @@ class Watch(MonitorSession):
             self._retract(len(text))
             known = self._stream.text
         piece = text[len(known) :]
-        self._before_end = len(known)
-        return self._judge([*self._waiting, *self._stream.add(piece), *self._stream.finish()])
+        if self._before_end is None:
+            self._before_end = len(known)
+        return self._judge([*self._waiting, *self._stream.add(piece), *self._stream.finish()], last=True)
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether sentences behind one that was acted on are still to be judged."""
+        return bool(self._waiting)
 
     def released(self) -> int | None:
         """With ``hold``, the tokens up to the last verdict; one that goes on into the next sentence waits for that."""
@@ -123,6 +131,17 @@ class Watch(MonitorSession):
         self._retract(self._ends[-1] if length else 0)
         self._reaction.rewind(length)
 
+    def fork(self) -> Watch:
+        """One that has seen the same; what was read of the passages is shared."""
+        made = copy(self)
+        made.verdicts = list(self.verdicts)
+        made._stream = self._stream.copy()
+        made._signals, made._begins, made._ends = list(self._signals), list(self._begins), list(self._ends)
+        made._waiting, made._asked = list(self._waiting), list(self._asked)
+        made._reaction = self._reaction.fork()
+        made._untold = len(made.verdicts)  # the trunk tells what it has seen
+        return made
+
     def told(self) -> list[Mapping[str, Any]]:
         """The verdicts since the last call."""
         new: list[Mapping[str, Any]] = [verdict.to_json() for verdict in self.verdicts[self._untold :]]
@@ -138,6 +157,8 @@ class Watch(MonitorSession):
             "mean": math.fsum(scores) / len(scores) if scores else None,
             "lowest": min(scores, default=None),
             "unfaithful": sum(one.faithful is False for one in self.verdicts),
+            "asked": list(self._asked),
+            "abstained": any(one["action"] == "abstain" for one in self._asked),
             "unscored": dict(Counter(one.unscored for one in self.verdicts if one.unscored)),
             "missing": dict(Counter(name for one in self.verdicts for name in one.features.missing)),
             "threshold": judging.threshold,
@@ -171,10 +192,11 @@ class Watch(MonitorSession):
             self._judging.aligner.start(texts, self._judging.resources) if any(map(str.strip, texts)) else None
         )
 
-    def _judge(self, spans: Sequence[tuple[int, int]], *, states: bool = False) -> Action | None:
-        """Verdicts of sentences, and the first action that one of them calls for.
+    def _judge(self, spans: Sequence[tuple[int, int]], *, states: bool = False, last: bool = False) -> Action | None:
+        """Verdicts of sentences, and the first action that one of them calls for; those behind it wait.
 
-        With ``states``, one that ends with the newest token waits for the next, which brings the token's state.
+        With ``states``, one that ends with the newest token waits for the next, which brings the token's state. With
+        ``last`` the answer is about to end: nothing needs to be adjusted for what comes next.
         """
         flags: list[Mapping[str, Any]] = []
         self._waiting = []
@@ -184,14 +206,35 @@ class Watch(MonitorSession):
                 break
             verdict = self._verdict(start, stop)
             self.verdicts.append(verdict)
-            if verdict.faithful is not False:
-                continue
-            action = self._reaction.react(verdict)
+            action = self._react(verdict)
+            if isinstance(action, Adjust) and last:
+                action = action.flag
             if isinstance(action, Flag):
                 flags += [action.detail, *action.more]
-            elif action is not None:
+            elif action is None:
+                continue
+            if not (flags and self._reaction.only_flags):
+                self._waiting = list(spans[place + 1 :])
                 return action
         return Flag(flags[0], flags[1:]) if flags else None
+
+    def _react(self, verdict: Verdict) -> Action | None:
+        """What is to be done about a sentence, or after it."""
+        if verdict.faithful is False:
+            return self._note(self._reaction.react(verdict))
+        if self._grounds is None:
+            action = self._reaction.without_evidence(verdict)
+            return None if action is None else self._note(action)
+        return self._reaction.passed(verdict)
+
+    def _note(self, action: Action) -> Action:
+        """Put down what is asked for, and what is asked for instead where that cannot be."""
+        if isinstance(action, Flag | Adjust):
+            return action
+        self._asked.append({"action": action.kind, **action.detail})
+        if isinstance(action, Rewind | Retrieve) and (other := action.otherwise) is not None:
+            return replace(action, otherwise=lambda: self._note(other()))
+        return action
 
     def _verdict(self, start: int, stop: int) -> Verdict:
         text, tokens = self._stream.text[start:stop], self._tokens(start, stop)

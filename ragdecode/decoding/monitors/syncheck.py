@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from ragdecode.decoding.faithfulness.acting import OnUnfaithful, reaction
 from ragdecode.decoding.faithfulness.aggregator import Aggregator
 from ragdecode.decoding.faithfulness.aligner import Aligner
 from ragdecode.decoding.faithfulness.features import FEWEST_ANCHORS, LID, middle_blocks
+from ragdecode.decoding.faithfulness.reaction import Reaction
 from ragdecode.decoding.faithfulness.watching import ENTROPY, KL, Judging, Watch
 from ragdecode.decoding.monitor import Monitor, Seen
 from ragdecode.errors import InputError
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from ragdecode.decoding.backend import Backend
     from ragdecode.decoding.request import Request
+    from ragdecode.decoding.rule import Company
 
 _TARGET = "with_context"
 
@@ -32,8 +33,8 @@ class SynCheckSettings(Settings):
 
     threshold: float | None = Field(default=None, ge=0.0, le=1.0)
     """A sentence below is unfaithful; the aggregator's own if left out."""
-    on_unfaithful: OnUnfaithful = "flag"
-    """What is done about it."""
+    on_unfaithful: part.Reaction = Field(default="flag", validate_default=True)
+    """What is done about it: ``flag``, ``stop``, ``abstain``, ``rewind`` or ``retrieve``, with settings if need be."""
     hold: Literal["sentence", "none"] = "none"
     """``sentence`` shows a sentence only when its verdict is in."""
     aggregator: part.Aggregator = Field(default="unsupervised", validate_default=True)
@@ -67,6 +68,8 @@ class SynCheck(Monitor):
         super().__init__(settings)
         self.aligner: Aligner = settings.align.build()
         self.aggregator: Aggregator = settings.aggregator.build()
+        self.reaction: Reaction = settings.on_unfaithful.build()
+        self.retrieves = self.reaction.retrieves
         self.views = (settings.without,) if settings.without is not None else ()
         self.models = self.aligner.models
         self._anchors: Mapping[str, torch.Tensor] = {}
@@ -84,6 +87,14 @@ class SynCheck(Monitor):
         """Below this a sentence is unfaithful."""
         own: float | None = self.settings.threshold
         return self.aggregator.threshold if own is None else own
+
+    def check(self, company: Company) -> None:
+        """Ask the reaction.
+
+        Raises:
+            InputError: It does not go with what acts beside it.
+        """
+        self.reaction.check(company)
 
     def meet(self, models: Mapping[str, Backend]) -> None:
         """Find the middle blocks, if there are anchors, and put these where the model is.
@@ -132,4 +143,4 @@ class SynCheck(Monitor):
             states=bool(self._anchors),
             resources=request.resources,
         )
-        return Watch(judging, request.passages, reaction(settings.on_unfaithful))
+        return Watch(judging, request.passages, self.reaction.start(request))

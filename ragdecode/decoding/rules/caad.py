@@ -75,6 +75,8 @@ class Caad(Rule):
     what is left.
     """
 
+    strength = "alpha"
+
     def __init__(self, settings: CaadSettings) -> None:
         super().__init__(settings)
         self._backend: Backend | None = None

@@ -30,6 +30,7 @@ class Cad(Rule):
     mask. Source: Shi et al., arXiv 2305.14739, equation 2 in its logit form.
     """
 
+    strength = "alpha"
     reweighs = "evidence"
 
     @property

@@ -38,6 +38,7 @@ class Coiecd(Rule):
     token so is unconfirmed.
     """
 
+    strength = "alpha"
     reweighs = "evidence"
 
     @property

@@ -54,6 +54,8 @@ class Contrast(Rule):
     (unconfirmed); inside or outside, the distribution is the same.
     """
 
+    strength = "strength"
+
     @property
     def views(self) -> Sequence[str]:
         """The amateur, and the expert if it is a view of its own."""

@@ -52,6 +52,7 @@ class Dagcd(Rule):
     so that it is the last rule of its chain. Without known passages it leaves all as it is.
     """
 
+    strength = "alpha"
     evidence = True
 
     def __init__(self, settings: DagcdSettings) -> None:

@@ -64,6 +64,8 @@ class Decore(Rule):
     2410.18860. The paper writes a head's output as 0; the published code makes it look at all tokens alike.
     """
 
+    strength = "alpha"
+
     def __init__(self, settings: DecoreSettings) -> None:
         super().__init__(settings)
         top = min(settings.top, len(settings.heads.heads))

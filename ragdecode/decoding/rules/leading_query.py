@@ -49,6 +49,8 @@ class LeadingQuery(Rule):
     is left out; a rewritten question can be given as the view ``neutral``.
     """
 
+    strength = "alpha"
+
     def __init__(self, settings: LeadingQuerySettings) -> None:
         super().__init__(settings)
         self._leading, self.declares = settings.brings(VIEW, "leading")

@@ -108,9 +108,10 @@ class Fod(Search):
             InputError: The monitor whose scores are read does more than to flag.
         """
         for monitor in company.monitors:
-            if (action := getattr(monitor.settings, "on_unfaithful", "flag")) != "flag":
+            action = getattr(monitor.settings, "on_unfaithful", None)
+            if action is not None and action.name != "flag":
                 raise InputError(
-                    f"fod acts on what {monitor.part_name} finds, and {monitor.part_name} would {action}",
+                    f"fod acts on what {monitor.part_name} finds, and {monitor.part_name} would {action.name}",
                     hint=f"set {monitor.part_name}.on_unfaithful to flag",
                 )
 

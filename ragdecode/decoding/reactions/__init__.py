@@ -1,0 +1,1 @@
+"""What monitors may do about an unfaithful sentence, one a file."""
