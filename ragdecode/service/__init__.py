@@ -1,0 +1,1 @@
+"""The HTTP service: pipelines behind an API, and a page."""
