@@ -66,7 +66,8 @@ export class Documents {
         say(`${file.name} was taken.`);
       } catch (problem) {
         bar.remove();
-        const text = [problem.title, problem.detail, problem.hint].filter(Boolean).join(". ");
+        const told = [problem.title, problem.detail, problem.hint].filter(Boolean);
+        const text = told.map((one) => (/[.!?]$/.test(one) ? one : `${one}.`)).join(" ");
         row.append(button("Dismiss", () => row.remove(), { class: "quiet", "aria-label": `Dismiss ${file.name}` }), el("span", { class: "failed", role: "alert", text }));
       }
       await this.refresh();
