@@ -9,14 +9,13 @@ from pydantic import Field as SettingsField
 
 from ragdecode.evaluation.example import Answered
 from ragdecode.evaluation.metric import Entails, Facts, Judges, Metric
-from ragdecode.evaluation.metrics.citations import EntailsOne, citations
+from ragdecode.evaluation.metrics.citations import EntailsOne, citations, cited_sentences
 from ragdecode.evaluation.metrics.lexical_support import lexical_support
 from ragdecode.pipeline.passage import Passage
 from ragdecode.spec.model import ModelSpec
 from ragdecode.spec.reference import Reference
 from ragdecode.spec.registry import register
 from ragdecode.spec.settings import Settings
-from ragdecode.text.sentences import sentence_spans
 
 
 class CitationSettings(Settings):
@@ -58,9 +57,9 @@ class CitationScores(Metric[CitationSettings]):
 
     def score(self, answered: Answered) -> Mapping[str, float | None]:
         """See `Metric.score`; an answer without sentences has none."""
-        text = answered.answer
-        sentences = [text[start:end] for start, end in sentence_spans(text)]
-        found = citations(sentences, [_shown(passage) for passage in answered.passages], self._entails)
+        found = citations(
+            cited_sentences(answered.answer), [_shown(passage) for passage in answered.passages], self._entails
+        )
         return {
             f"{self._prefix}citation_recall": found.recall,
             f"{self._prefix}citation_precision": found.precision,

@@ -6,6 +6,9 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ragdecode.text.sentences import sentence_spans
+
+_BEFORE = re.compile(r"\s*\[\d+\]")
 _CITATION = re.compile(r"\[(\d+)\]")
 
 #: premise, hypothesis -> whether the premise entails the hypothesis
@@ -43,7 +46,27 @@ class Citations:
 
 def without_citations(text: str) -> str:
     """The text without its ``[1]``."""
-    return " ".join(re.sub(r"\s*\[\d+\]", "", text).split())
+    return " ".join(_BEFORE.sub("", text).split())
+
+
+def cited_sentences(answer: str) -> list[str]:
+    """Sentences of an answer, each with its citations behind it.
+
+    Citations belong to the sentence that they stand in or follow, be it before its full stop or behind: ``so. [1]``
+    and ``so [1].`` are the same.
+    """
+    text, places, taken = "", [], 0
+    for match in _BEFORE.finditer(answer):
+        text += answer[taken : match.start()]
+        places.append((len(text), match[0].strip()))
+        taken = match.end()
+    text += answer[taken:]
+    spans = [(start, end) for start, end in sentence_spans(text) if text[start:end].strip()]
+    cited = [""] * len(spans)
+    for place, citation in places:
+        if spans:
+            cited[max(0, sum(start < place for start, _ in spans) - 1)] += citation
+    return [f"{text[start:end]} {own}".rstrip() for (start, end), own in zip(spans, cited, strict=True)]
 
 
 def citations(sentences: Sequence[str], passages: Sequence[str], entails: EntailsOne) -> Citations:

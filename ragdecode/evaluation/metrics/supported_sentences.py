@@ -9,13 +9,12 @@ from pydantic import Field as SettingsField
 
 from ragdecode.evaluation.example import Answered
 from ragdecode.evaluation.metric import Entails, Facts, Judges, Metric, Similarity
-from ragdecode.evaluation.metrics.citations import without_citations
+from ragdecode.evaluation.metrics.citations import cited_sentences, without_citations
 from ragdecode.evaluation.metrics.lexical_support import lexical_support
 from ragdecode.spec.model import ModelSpec
 from ragdecode.spec.reference import Reference
 from ragdecode.spec.registry import register
 from ragdecode.spec.settings import Settings
-from ragdecode.text.sentences import sentence_spans
 
 
 class EntailedSettings(Settings):
@@ -103,5 +102,4 @@ class LexicalSupport(Metric[LexicalSupportSettings]):
 
 
 def _sentences(answered: Answered) -> list[str]:
-    text = answered.answer
-    return [without_citations(text[start:end]) for start, end in sentence_spans(text)]
+    return [without_citations(sentence) for sentence in cited_sentences(answered.answer)]
