@@ -5,8 +5,8 @@
 Questions over passages (SQuAD: the gold passage and two others of its article) and summaries (CNN/DailyMail). Every way
 to decode an example runs alone, one after the other in an order that changes with the example; what slows the machine
 down for a while slows all of them down. Answers are appended to a journal in ``--work``: interrupted, it goes on from
-there. Tables go to stdout as Markdown, ``--report`` prints them again from the journal alone; only examples that every way
-has answered count. Tokens a second and seconds, without reading the prompts, are medians over answers.
+there. Tables go to stdout as Markdown, ``--report`` prints them again from the journal alone; only examples that every
+way has answered count. Tokens a second and seconds, without reading the prompts, are medians over answers.
 """
 
 from __future__ import annotations

@@ -12,9 +12,11 @@ import pytest
 from ragdecode.decoding.events import ActionEvent, DoneEvent, RetractEvent, TokenEvent
 from ragdecode.decoding.faithfulness.aggregator import Aggregator
 from ragdecode.decoding.faithfulness.aligner import AlignerSession, Alignment
+from ragdecode.decoding.faithfulness.watching import Watch
 from ragdecode.decoding.monitors.syncheck import SynCheck, SynCheckSettings
 from ragdecode.decoding.request import Sampling, View
 from ragdecode.decoding.rules.cad import Cad, CadSettings
+from ragdecode.decoding.search.fod import Fod, FodSettings
 from ragdecode.errors import InputError
 from ragdecode.spec.settings import NoSettings
 from ragdecode.text.sentence_stream import SentenceStream
@@ -377,3 +379,20 @@ def test_another_temperature_holds_for_the_sentence_alone():
             )
             return
     pytest.fail("nothing was rewound")
+
+
+def test_fod_with_forked_sessions_is_fod_with_sessions_that_saw_all_again(monkeypatch):
+    # in capitals, so that a border is one whatever word comes next: else only a fork keeps a sentence that was chosen
+    searched = 0
+    for seed in range(4):
+        search = Fod(FodSettings(tau_start=0.6, tau_prune=0.3, samples=4, max_sentence_tokens=20))
+        request = replace(asked(seed, monitor("flag", seed)), search=search, detokenize=lambda ids: spell(ids).title())
+        forked = decode(engine(), request)["q"]
+        with monkeypatch.context() as patched:
+            patched.setattr(Watch, "fork", lambda self: None)
+            again = decode(engine(), request)["q"]
+        assert forked.tokens == again.tokens
+        assert forked.monitors == again.monitors
+        assert forked.search == again.search
+        searched += forked.search["stage"] == "search"
+    assert searched
