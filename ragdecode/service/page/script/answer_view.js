@@ -103,15 +103,17 @@ export class AnswerView {
     return this.text.querySelector(`[data-sentence="${index}"]`);
   }
 
-  /** Show which sentence and token are chosen; -1 for none. */
-  mark(sentence = this.sentence, token = this.token, focus = false) {
+  /** Show which sentence and token are chosen, -1 for none; `reveal` scrolls to the sentence, `focus` goes there. */
+  mark(sentence = this.sentence, token = this.token, { focus = false, reveal = false } = {}) {
     Object.assign(this, { sentence, token });
     for (const node of this.text.querySelectorAll(".sentence")) {
       node.setAttribute("aria-pressed", String(Number(node.dataset.sentence) === sentence));
     }
     for (const node of this.text.querySelectorAll(".token.chosen")) node.classList.remove("chosen");
     for (const node of this.text.querySelectorAll(`[data-token="${token}"]`)) node.classList.add("chosen");
-    if (focus) this.#sentenceNode(sentence)?.focus();
+    const node = this.#sentenceNode(sentence);
+    if (focus) node?.focus({ preventScroll: true });
+    if (focus || reveal) node?.scrollIntoView({ block: "nearest" });
   }
 
   #drawLegend() {

@@ -49,7 +49,7 @@ export class Details {
     this.at = { sentence, token };
     this.pane.hidden = false;
     byId("bench").classList.add("with-details");
-    view.mark(sentence, token, focus);
+    view.mark(sentence, token, { focus, reveal: passage === undefined });
     this.evidence.show(view, sentence, passage);
     this.tokens.show(view, token);
     if (passage !== undefined) this.tab("evidence");
@@ -92,7 +92,7 @@ export class Details {
     const { sentence } = this.at;
     this.at = {};
     if (view) {
-      view.mark(sentence, -1, true);
+      view.mark(sentence, -1, { focus: true });
       view.mark(-1, -1);
     }
   }

@@ -94,7 +94,7 @@ export class Documents {
 
   #row(one) {
     const facts = [STATES[one.state] || one.state, size(one.bytes)];
-    if (one.passages !== undefined && one.passages !== null) facts.push(`${number(one.passages)} passages`);
+    if (one.passages !== undefined && one.passages !== null) facts.push(`${number(one.passages)} ${one.passages === 1 ? "passage" : "passages"}`);
     const row = el("li", {}, el("span", { class: "name", text: one.name }), el("span", { class: "soft", text: facts.join(" · ") }));
     if (pending(one)) {
       const share = typeof one.progress === "object" && one.progress ? one.progress.done / Math.max(1, one.progress.total) : one.progress;

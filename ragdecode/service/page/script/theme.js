@@ -1,13 +1,16 @@
 // Light, dark, or as the system says.
+import { el } from "./dom.js";
+
 const ORDER = ["system", "light", "dark"];
-const NAMES = { system: "◐ Auto", light: "☀ Light", dark: "☾ Dark" };
+const SIGNS = { system: "◐", light: "☀", dark: "☾" };
+const NAMES = { system: "Auto", light: "Light", dark: "Dark" };
 
 const current = () => document.documentElement.dataset.theme || "system";
 
 function show(button, theme) {
   if (theme === "system") delete document.documentElement.dataset.theme;
   else document.documentElement.dataset.theme = theme;
-  button.textContent = NAMES[theme];
+  button.replaceChildren(`${SIGNS[theme]} `, el("span", { class: "theme-name", text: NAMES[theme] }));
   button.setAttribute("aria-label", `Colours: ${theme}. Change`);
 }
 
