@@ -346,7 +346,9 @@ def _size(change: Mapping[str, float | None]) -> float:
     before, after = change["a"], change["b"]
     if before is None or after is None:
         return 1.0
-    return min(1.0, abs(after - before))  # counts of words are no shares
+    return float(
+        abs(after - before) / max(1.0, abs(before), abs(after))
+    )  # counts, such as words, as parts of the larger
 
 
 def _said(records: Sequence[Record]) -> list[str]:

@@ -93,6 +93,7 @@ def test_what_changed_is_what_differs(both):
     sizes = [one["size"] for one in result["changed"]]
     assert sizes == sorted(sizes, reverse=True)
     assert result["changed"][0]["metrics"]["recall"] == {"a": 0.0, "b": 1.0}
+    assert {one["size"] for one in result["changed"] if set(one["metrics"]) == {"length"}} <= {0.5, 5 / 11}  # of words
 
 
 def test_speed_is_a_ratio_over_the_same_examples(both):
