@@ -12,6 +12,7 @@ from ragdecode import __version__
 COMMANDS: dict[str, tuple[str, str]] = {
     "ask": ("ragdecode.cli.ask", "Answer one question."),
     "chat": ("ragdecode.cli.chat", "Ask again and again, with history."),
+    "serve": ("ragdecode.cli.serve", "Answer over HTTP, with a page."),
     "init": ("ragdecode.cli.init", "Make a new app in a folder."),
     "check": ("ragdecode.cli.check", "Validate a YAML file."),
     "explain": ("ragdecode.cli.explain", "Print the resolved pipeline and what a step costs."),

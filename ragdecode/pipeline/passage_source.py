@@ -121,7 +121,7 @@ class PassageSource:
             [(question, _roles(history)) for question, history in zip(questions, histories, strict=True)]
         )
         return [
-            Found(tuple(_passage(hit, rank) for rank, hit in enumerate(hits, start=1)), _searched(question, query))
+            Found(tuple(passage_of(hit, rank) for rank, hit in enumerate(hits, start=1)), _searched(question, query))
             for question, hits, query in zip(questions, outcome.hits, outcome.queries, strict=True)
         ]
 
@@ -356,7 +356,8 @@ def unit_vectors(encoder: Encoder) -> Callable[[Sequence[str]], NDArray[np.float
     return encode
 
 
-def _passage(hit: Hit, rank: int) -> Passage:
+def passage_of(hit: Hit, rank: int) -> Passage:
+    """A hit as the model is to see it."""
     found = hit.passage
     return Passage(found.id, found.source, found.text, hit.score, rank, found.metadata())
 
