@@ -47,6 +47,7 @@ export class Documents {
       showProblem(byId("documents-alert"), null);
     } catch (problem) {
       if (pipeline === this.pipeline) showProblem(byId("documents-alert"), problem);
+      byId("show-documents").hidden = problem.status === 404; // a service that keeps no documents
       return;
     }
     this.#draw();
