@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from ragdecode.evaluation.report.markup import tag
 
-#: colours of the style sheet, ``c0`` to ``c7``; series beyond begin anew
+#: colours of the style sheet, ``c0`` to ``c7``; series beyond begin anew, in other shapes
 COLOURS = 8
 _DASHES = (None, "7 3", "2 3", "9 3 2 3", "12 4", "4 2", "1 4", "9 3 2 3 2 3")
 #: corners of shapes, on the unit circle: number, first angle in degrees
@@ -41,13 +41,18 @@ def colour(series: int) -> str:
 
 def dash(series: int) -> str | None:
     """Dashes of a series' line; None for a whole one."""
-    return _DASHES[series % COLOURS]
+    return _DASHES[_form(series)]
+
+
+def _form(series: int) -> int:
+    """Place of a series' shape and dash: with the ninth series colours begin anew, with other shapes."""
+    return (series + series // COLOURS) % COLOURS
 
 
 def marker(series: int, x: float, y: float, title: str | None = None, size: float = 5.5) -> Markup:
     """A point of a series, with a title that shows on hovering."""
     told = tag("title", title) if title else None
-    shape = _SHAPES[series % COLOURS]
+    shape = _SHAPES[_form(series)]
     look = f"mark {colour(series)}"
     if shape is None:
         return tag("circle", told, class_=look, cx=float(x), cy=float(y), r=float(size))
