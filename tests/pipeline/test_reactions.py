@@ -104,3 +104,14 @@ def test_refusals_name_the_place(make, decode, expected):
         make(decode)
     assert expected in str(refused.value)
     assert "syncheck" in str(refused.value)
+
+
+def test_a_search_that_finds_nothing_says_so(make):
+    search = {"fod": {"tau_start": 1.0, "tau_prune": 1.0, "samples": 3, "abstention": "Not in there."}}
+    decode = acting("flag") | {"search": search}
+    events = list(make(decode, search=True).stream(QUESTION))
+    answer = events[-1].answer
+    assert answer.answer == shown(events) == "Not in there."
+    assert answer.search["abstained"] is True
+    assert answer.finish_reason == "monitor"
+    assert any("fod abstained" in note for note in answer.notes)
