@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from ragdecode.cli.eval_compare import compare
+from ragdecode.cli.eval_report import report
 
 
 @click.group()
@@ -13,3 +14,4 @@ def command() -> None:
 
 
 command.add_command(compare)
+command.add_command(report)

@@ -43,8 +43,9 @@ def scores_section(grid: Grid) -> Markup:
         "Scores",
         form,
         *panels,
-        intro="Means with bootstrap intervals of 95 % (none for means over data sets); the best of a column stands out. Where a figure has none, "
-        "hovering over it says why. Intervals overlap for systems that differ: the comparisons below are paired.",
+        intro="Means with bootstrap intervals of 95 %, none for means over data sets; the best of a column stands out. "
+        "Where a figure is missing, hovering over it says why. Intervals overlap for systems that differ: the "
+        "comparisons below are paired.",
     )
 
 
