@@ -39,7 +39,7 @@ def summary_csv(summary: Summary) -> str:
     rows: list[list[Any]] = []
     for cell in cells:
         speed = cell["speed"]
-        own: Mapping[str, Mapping[str, Any]] = cell["metrics"]  # type: ignore[assignment]
+        own: Mapping[str, Mapping[str, Any]] = cell["metrics"]
         rows.append(
             [
                 *(cell[name] for name in _CELL),  # type: ignore[literal-required]
