@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,7 +26,7 @@ class Asked:
     question: str
     history: list[dict[str, str]] = field(default_factory=list)
     passages: list[dict[str, Any]] | None = None
-    settings: AnswerSettings = AnswerSettings()
+    settings: AnswerSettings = field(default_factory=AnswerSettings)
     alternatives: int = 0
     explain: int = 0
 
@@ -74,7 +74,7 @@ def check_history(service: Service, history: list[dict[str, str]]) -> None:
     check_text(service, "a message of the history", *(message["content"] for message in history))
 
 
-async def watched(service: Service, request: Request, work: Work) -> AsyncIterator[Any]:
+async def watched(service: Service, request: Request, work: Work) -> AsyncGenerator[Any, None]:
     """The events of work at the desk. Leaving the iterator gives it up; so does a client that leaves.
 
     Raises:
@@ -98,7 +98,7 @@ async def watched(service: Service, request: Request, work: Work) -> AsyncIterat
         watcher.cancel()
 
 
-async def answered(service: Service, request: Request, asked: Asked) -> AsyncIterator[Event]:
+async def answered(service: Service, request: Request, asked: Asked) -> AsyncGenerator[Event, None]:
     """The events of a question, counted for `/metrics`; see `watched`."""
     arrived = request.state.arrived
     begun = False

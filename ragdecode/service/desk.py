@@ -119,12 +119,13 @@ class Desk:
             if self._closed:
                 raise Problem(503, "closing", "the service is closing", retry_after=10)
             waiting, own = sum(map(len, self._lines.values())), len(self._lines.get(client, ()))
-            idle = len(self._jobs) + waiting < self._workers
-            if not idle and (waiting >= self._queue or own >= self._queue_per_client):
+            busy = len(self._jobs) + waiting - self._workers
+            full = busy >= self._queue
+            if busy >= 0 and (full or own >= self._queue_per_client):
                 raise Problem(
                     429,
                     "queue-full",
-                    f"{waiting} questions wait already" if waiting >= self._queue else f"{own} of yours wait already",
+                    f"{waiting} questions wait already" if full else f"{own} of yours wait already",
                     hint="ask again later",
                     retry_after=min(600, max(1, round((waiting + 1) * self._recent / self._workers))),
                 )
@@ -162,7 +163,7 @@ class Desk:
             self.cancel(job)
 
     def cancel(self, job: Job) -> None:
-        """Give a job up, from the event loop; its slots are free after the step that runs. Harmless once it has ended."""
+        """Give a job up, from the event loop; its slots are free after the step that runs. Harmless at its end."""
         job.cancelled.set()
         job.events.put_nowait(_End())
         with self._ready:

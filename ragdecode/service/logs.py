@@ -1,4 +1,4 @@
-"""Log lines with the request's id: JSON for programs, text for people. Questions, keys and addresses are not in them."""
+"""Log lines with the request's id: JSON for programs, text for people. Questions and keys are not in them."""
 
 from __future__ import annotations
 

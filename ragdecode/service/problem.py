@@ -10,7 +10,7 @@ from ragdecode.errors import InputError, RagDecodeError
 _log = logging.getLogger(__name__)
 
 
-class Problem(Exception):
+class Problem(Exception):  # noqa: N818 - named as RFC 9457 does
     """A refusal.
 
     Attributes:

@@ -62,7 +62,7 @@ class ServiceSettings(Settings):
     workers: int = Field(default=8, ge=1, le=256)
     """Questions that are worked on at once; the engine decodes up to ``engine.max_batch`` of them in one batch."""
     storage: Secret | None = None
-    """Database address, ``postgresql+psycopg://USER:PASSWORD@HOST/NAME``; a SQLite file in the data folder otherwise."""
+    """Database address, ``postgresql+psycopg://USER:PASSWORD@HOST/NAME``; else a SQLite file in the data folder."""
     shutdown_seconds: float = Field(default=10.0, ge=0, le=600)
     """How long answers may go on after SIGTERM before they are cancelled."""
     limits: Limits = Limits()

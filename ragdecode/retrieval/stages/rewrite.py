@@ -58,7 +58,7 @@ class RewriteStage:
         asked = {
             at: Generation(fill(question=query.text, history=self._history(query)), self.settings.max_new_tokens)
             for at, query in enumerate(queries)
-            if query.history
+            if any(role != "system" for role, _ in query.history)
         }
         texts = dict(zip(asked, written(context, "rewrite", list(asked.values())), strict=True))
         return [self._rewritten(query, texts[at]) if at in texts else query for at, query in enumerate(queries)]

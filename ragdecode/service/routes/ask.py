@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
@@ -88,7 +88,7 @@ class _Answering:
                     return JSONResponse(event.answer.to_json() | await self._kept(event))
         raise Problem(499, "left", "the client has left")
 
-    async def stream(self, first: Event | None) -> AsyncIterator[str]:
+    async def stream(self, first: Event | None) -> AsyncGenerator[str, None]:
         """The events as text."""
         try:
             if first is not None:

@@ -45,11 +45,11 @@ def router(service: Any) -> APIRouter:
     tags = {name: f'"{hashlib.sha256(data).hexdigest()[:24]}"' for name, data in found.items()}
     routes = APIRouter()
 
-    @routes.get("/", include_in_schema=False)
+    @routes.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
     def index(request: Request) -> Response:
         return _answer(_INDEX, request)
 
-    @routes.get("/page/{name:path}", include_in_schema=False)
+    @routes.api_route("/page/{name:path}", methods=["GET", "HEAD"], include_in_schema=False)
     def file(name: str, request: Request) -> Response:
         if name not in found or name == _INDEX:
             raise HTTPException(404, "The page has no such file.")
