@@ -34,7 +34,7 @@ async function start() {
   }
   showProblem(byId("alert"), found.length ? null : { title: "This service has no pipelines", detail: "Start it with the name of one." });
   asking.offer(found);
-  const readers = found.filter((one) => one.documents !== false);
+  const readers = found.filter((one) => (one.documents ?? one.searches) !== false);
   byId("library").replaceChildren(...readers.map((one) => el("option", { value: one.name, text: one.name })));
   byId("show-documents").hidden = readers.length === 0;
   if (readers.length) await library.use(readers.find((one) => one.name === asking.pipelines[0])?.name || readers[0].name);
