@@ -75,44 +75,23 @@ def _case(document: LoadedDocument, cache: Path | None, progress: Progress, *, f
     Raises:
         InputError: The index is not built or has no memory, the text is empty, or the rule does not fit the memory.
     """
-    from ragdecode.cli.index_target import locate, spec_of
+    from ragdecode.cli.held_out import held_out
+    from ragdecode.cli.open_memory import open_memory
     from ragdecode.decoding.request import TARGET
     from ragdecode.errors import InputError
     from ragdecode.evaluation.knn.diagnosis import Case
-    from ragdecode.indexing.index import open_index
-    from ragdecode.indexing.models import IndexModels
     from ragdecode.models.catalogue import find_model
-    from ragdecode.models.causal import load_causal
     from ragdecode.models.encoder import load_encoder
     from ragdecode.models.store import cache_folder
-    from ragdecode.pipeline.models import open_backend
-    from ragdecode.spec.pipeline import EngineSpec
 
     spec = document.spec
     try:
-        texts = _texts(Path(spec.text))
+        texts = held_out(Path(spec.text))
     except InputError as error:
         raise document.located(("text",), error) from error
-    path, owner = locate(spec.index, ())
-    assert owner is not None
-    index_spec = spec_of(owner)
-    index = open_index(path, index_spec)
-    own = owner.spec.model if owner.kind == "pipelines" else None
-    engine = owner.spec.engine if owner.kind == "pipelines" else EngineSpec()
-    model = load_causal(
-        IndexModels(index_spec, own).language_model,
-        device=engine.device,
-        dtype=engine.dtype,
-        fetch=fetch,
-        progress=progress,
-    )
-    dtype = str(model.dtype).removeprefix("torch.")
-    try:
-        memory = index.memory(model.fingerprint, model.tokenizer.fingerprint, dtype).on(str(model.device))
-    except InputError as error:
-        raise document.located(("index",), error) from error
+    opened = open_memory(spec.index, progress, fetch=fetch, located=lambda error: document.located(("index",), error))
+    model, backend, memory = opened.model, opened.backend, opened.memory
     rule: Any = spec.rule.build()
-    backend = open_backend(model, engine)
     try:
         rule.meet({TARGET: backend})
         rule.equip({"memory": memory})
@@ -130,28 +109,7 @@ def _case(document: LoadedDocument, cache: Path | None, progress: Progress, *, f
     if not any(len(own_ids) >= needed for _, own_ids in ids):
         raise document.located(("text",), InputError(f"no text has {needed} tokens, as the memory's keys need"))
     folder = cache or cache_folder() / "diagnoses"
-    return Case(spec, model, backend, memory, index.manifest.content, rule, ids, encoder, folder, progress=progress)
-
-
-def _texts(path: Path) -> list[tuple[str, str]]:
-    """Name and content of each text file.
-
-    Raises:
-        InputError: There is none, or one cannot be read.
-    """
-    from ragdecode.errors import InputError
-
-    files = [path] if path.is_file() else sorted(one for one in path.rglob("*") if one.suffix in (".txt", ".md"))
-    if not files:
-        raise InputError(f"there is no .txt or .md file in {path}")
-    found = []
-    for file in files:
-        try:
-            found.append((file.name, file.read_text(encoding="utf-8")))
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-            raise InputError(f"cannot read {file}: {reason}") from error
-    return found
+    return Case(spec, model, backend, memory, opened.content, rule, ids, encoder, folder, progress=progress)
 
 
 def _lines(result: Mapping[str, Any]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from ragdecode.cli.memory_ground import ground
+from ragdecode.cli.memory_tune import tune
 
 
 @click.group()
@@ -12,5 +13,5 @@ def command() -> None:
     """Tune memories of a language model, and make grounding spaces."""
 
 
-for _one in (ground,):
+for _one in (ground, tune):
     command.add_command(_one)

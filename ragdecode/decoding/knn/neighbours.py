@@ -69,7 +69,7 @@ class Memory(Protocol):
         facts: What its keys were made with: ``model``, ``tokenizer``, ``dtype`` and ``key``.
     """
 
-    facts: Mapping[str, Any]
+    facts: dict[str, Any]
 
     def __len__(self) -> int: ...
 

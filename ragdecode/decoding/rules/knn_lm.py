@@ -31,7 +31,7 @@ _COUNT = {"memory": 1024, "passages": 64}
 #: Weight where neither settings nor tuning say it.
 _WEIGHT = 0.25
 #: Settings that have a meaning for one kind of store only.
-_OF_STORE = {"read": "passages", "context": "passages", "pointers": "memory"}
+_OF_STORE = {"read": "passages", "context": "passages", "pointers": "memory", "leave_out": "memory"}
 
 
 class KnnLmSettings(Settings):
@@ -70,6 +70,9 @@ class KnnLmSettings(Settings):
     pointers: int = Field(default=0, ge=0, le=65536)
     """RetoMaton: the entries behind the last neighbours that were right are the next neighbours, and only where fewer
     than this many remain is there a search; 1 in the paper, 0 searches always. Store ``memory``."""
+    leave_out: tuple[str, ...] = ()
+    """Files of the corpus whose tokens do not vote, such as those that hold what is being evaluated. Store
+    ``memory``."""
 
     @model_validator(mode="after")
     def _fits(self) -> KnnLmSettings:
@@ -161,14 +164,16 @@ class KnnLm(Rule):
             InputError: There is none, it is too small, or it or the tuning is of something else.
         """
         if self.settings.store == MEMORY:
-            self._over(resources.get(MEMORY), ())
+            self._over(resources.get(MEMORY), tuple(sorted({*self.settings.leave_out})))
         elif (source := resources.get(PASSAGES)) is not None:
             self._check_tuning(source.facts)
+        self._check_gate()
 
     def start(self, request: Request) -> Rule:
         """The rule over a memory, one for all requests that ask the same; or with the request's own passages."""
         if self.settings.store == MEMORY:
-            return self._over(request.resources.get(MEMORY), tuple(request.resources.get("leave_out", ())))
+            left_out = {*self.settings.leave_out, *request.resources.get("leave_out", ())}
+            return self._over(request.resources.get(MEMORY), tuple(sorted(left_out)))
         started = copy.copy(self)
         started._parts, started._spans = [], []
         if self.settings.read == "prompt":
@@ -316,10 +321,32 @@ class KnnLm(Rule):
         for name in ("model", "tokenizer", "dtype", "key") if tuning is not None else ():
             told, now = getattr(tuning, name), facts.get(name, "")
             if told and now and told != now:
-                raise InputError(
-                    f"the tuning of 'knn_lm' is for another {name}: {told}, now {now}",
-                    hint="tune again: ragdecode memory tune",
-                )
+                raise _differs("the tuning", name, told, now)
+
+    def _check_gate(self) -> None:
+        """Refuse a gate that cannot be read, or that is not the tuning's.
+
+        Raises:
+            InputError: It is missing, damaged, or was trained for something else.
+        """
+        tuning: TuningSpec | None = self.settings.tuning
+        if self.settings.by != "gate" or tuning is None or tuning.gate is None:
+            return
+        from pathlib import Path
+
+        from ragdecode.decoding.knn.gate import load_gate
+
+        _, facts = load_gate(Path(tuning.gate))
+        for name in ("model", "tokenizer", "dtype", "key"):
+            told, now = facts.get(name, ""), getattr(tuning, name)
+            if told and now and told != now:
+                raise _differs("the gate", name, told, now)
+
+
+def _differs(what: str, name: str, told: Any, now: Any) -> InputError:
+    return InputError(
+        f"{what} of 'knn_lm' is for another {name}: {told}, now {now}", hint="tune again: ragdecode memory tune"
+    )
 
 
 def _within(rule: KnnLm, first: int, stop: int) -> list[tuple[int, torch.Tensor]]:

@@ -16,11 +16,12 @@ from ragdecode.evaluation.knn.findings import findings
 from ragdecode.evaluation.knn.generation import Prompt, Writer, prompts
 from ragdecode.evaluation.knn.growth import growth
 from ragdecode.evaluation.knn.ledger import examples, ledger, token_class
+from ragdecode.evaluation.knn.portions import portions
 from ragdecode.evaluation.knn.reading import Reader
 from ragdecode.evaluation.knn.repetition import diversity, summary
 from ragdecode.evaluation.knn.resampling import drawn, mean, stretches
 from ragdecode.evaluation.knn.votes import TokenVotes
-from ragdecode.indexing.memory.windows import Reading, Window, windows
+from ragdecode.indexing.memory.windows import Window
 from ragdecode.models.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -116,30 +117,15 @@ def diagnose(case: Case) -> dict[str, Any]:
 
 def _read(case: Case, reader: Reader) -> tuple[TokenVotes, list[Sequence[int]]]:
     """The held-out text, as much of each as was asked for."""
-    facts = case.memory.facts
-    reading = Reading(int(facts["window"]), int(facts["stride"]), int(facts["context"]))
-    texts = [ids for _, ids in case.texts if reading.entries(len(ids)) > 0]
-    room = _shares([reading.entries(len(ids)) for ids in texts], case.spec.tokens)
-    texts = [ids[: count + reading.context] for ids, count in zip(texts, room, strict=True) if count]
-    total, done = sum(room), 0
+    read = portions([ids for _, ids in case.texts], case.memory.facts, case.spec.tokens)
+    done = 0
     parts = []
-    for number, ids in enumerate(texts):
-        for window in windows(number, len(ids), 0, reading):
-            case.progress("reading held-out text", done, total)
-            parts.append(reader.read(ids, [window], number))
-            done += len(parts[-1])
-    case.progress("reading held-out text", done, total)
-    return TokenVotes.joined(parts), texts
-
-
-def _shares(lengths: Sequence[int], most: int) -> list[int]:
-    """How much of each is taken: all of it, or equal parts as long as there is room."""
-    taken = [0] * len(lengths)
-    left = most
-    for rank, at in enumerate(sorted(range(len(lengths)), key=lambda at: lengths[at])):
-        taken[at] = min(lengths[at], left // (len(lengths) - rank))
-        left -= taken[at]
-    return taken
+    for window in read.windows:
+        case.progress("reading held-out text", done, read.tokens)
+        parts.append(reader.read(read.texts[window.document], [window], window.document))
+        done += len(parts[-1])
+    case.progress("reading held-out text", done, read.tokens)
+    return TokenVotes.joined(parts), list(read.texts)
 
 
 def _figures(

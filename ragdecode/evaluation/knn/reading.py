@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
@@ -80,25 +80,10 @@ class Reader:
 
     def _computed(self, ids: Sequence[int], first: int) -> dict[str, Any]:
         """The figures of what follows the places from ``first`` on, but for the last token, which nothing follows."""
-        from ragdecode.decoding.backend import Segment
-
-        row = self._backend.open_row(len(ids))
-        parts = []
-        try:
-            for start in range(0, len(ids) - 1, _AT_ONCE):
-                stop = min(start + _AT_ONCE, len(ids) - 1)
-                outputs = range(max(0, first - start), stop - start)
-                tokens = ids[start:stop]
-                told = self._backend.forward(
-                    [Segment(row, start, tokens, range(len(tokens)), None, outputs)],
-                    taps=(self._key,),
-                    logits=bool(outputs),
-                )
-                if outputs:
-                    places = range(start + outputs.start, stop)
-                    parts.append(self._asked(told.logits, told.taps[self._key], ids, places))
-        finally:
-            self._backend.close_row(row)
+        parts = [
+            self._asked(logits, tap, ids, places)
+            for logits, tap, places in predictions(self._backend, ids, first, self._key)
+        ]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def _asked(self, logits: torch.Tensor, tap: torch.Tensor, ids: Sequence[int], places: range) -> dict[str, Any]:
@@ -140,6 +125,36 @@ class Reader:
         np.add.at(sums, (np.arange(len(rows))[:, None], documents), np.where(rows >= 0, share, 0.0))
         logs = np.log(sums, where=sums > 0, out=np.zeros_like(sums))
         return np.exp(-(sums * logs).sum(axis=1))
+
+
+def predictions(
+    backend: Backend, ids: Sequence[int], first: int, key: str
+) -> Iterator[tuple[torch.Tensor, torch.Tensor, range]]:
+    """Read tokens, and tell what is predicted behind places, a few hundred at a time.
+
+    Args:
+        backend: The model.
+        ids: The tokens; the last one is predicted, not read.
+        first: First place that is told of.
+        key: A vector inside the model.
+
+    Yields:
+        Logits ``[n, V]``, the vectors ``[n, W]``, and the n places that have read their token.
+    """
+    from ragdecode.decoding.backend import Segment
+
+    row = backend.open_row(len(ids))
+    try:
+        for start in range(0, len(ids) - 1, _AT_ONCE):
+            stop = min(start + _AT_ONCE, len(ids) - 1)
+            outputs = range(max(0, first - start), stop - start)
+            tokens = ids[start:stop]
+            segment = Segment(row, start, tokens, range(len(tokens)), None, outputs)
+            told = backend.forward([segment], taps=(key,), logits=bool(outputs))
+            if outputs:
+                yield told.logits, told.taps[key], range(start + outputs.start, stop)
+    finally:
+        backend.close_row(row)
 
 
 def _kept(file: Path | None) -> dict[str, Any] | None:

@@ -146,4 +146,5 @@ def _event(event: Event, more: dict[str, Any] | None = None) -> str:
 
 
 def _json(data: Any) -> str:
-    return json.dumps(data, ensure_ascii=False, allow_nan=False)
+    # ASCII: some clients take other characters for ends of lines
+    return json.dumps(data, allow_nan=False)

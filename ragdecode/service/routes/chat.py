@@ -138,4 +138,4 @@ def _more(answer: Answer) -> dict[str, Any]:
 
 
 def _data(found: dict[str, Any]) -> str:
-    return f"data: {json.dumps(found, ensure_ascii=False, allow_nan=False)}\n\n"
+    return f"data: {json.dumps(found, allow_nan=False)}\n\n"
