@@ -209,7 +209,7 @@ def main() -> None:
     more = ["--port", str(port), "--workers", str(args.workers), "--data", str(args.out.with_suffix(".data")),
             "--limit", "deadline_seconds=600", "--limit", "queue_per_client=64"]  # fmt: skip
     with args.out.with_suffix(".log").open("wb") as log:
-        service = subprocess.Popen([*command, *more], stderr=log, env=dict(os.environ)  # noqa: S603
+        service = subprocess.Popen([*command, *more], stderr=log, env=dict(os.environ))  # noqa: S603
         try:
             address = f"http://127.0.0.1:{port}"
             ready = False
