@@ -16,7 +16,7 @@ from tests.service.page.stand_in import StandIn, stand_in
 CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := which(name))), None)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
     sync = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     if CHROMIUM is None:
@@ -27,7 +27,7 @@ def chromium() -> Iterator[Any]:
         browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def server() -> Iterator[tuple[str, Any]]:
     """Address of a server, and a setter for the stand-in behind it."""
     uvicorn = pytest.importorskip("uvicorn", reason="the extra serve is not installed")
