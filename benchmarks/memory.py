@@ -24,7 +24,9 @@ from numpy.typing import NDArray
 
 from ragdecode.decoding.knn.corpus_store import CorpusStore
 from ragdecode.decoding.knn.tuning import temperature, tune
+from ragdecode.evaluation.knn.asked import log_votes
 from ragdecode.evaluation.knn.resampling import mean, stretches
+from ragdecode.evaluation.knn.votes import mixed
 from ragdecode.indexing.memory.datastore import MemoryDatastore
 from ragdecode.indexing.memory.windows import Reading, windows
 
@@ -102,36 +104,19 @@ def ask(memory: MemoryDatastore, text: Text) -> tuple[NDArray[np.float32], NDArr
     return np.concatenate(far), np.concatenate(right), np.concatenate(rows), seconds
 
 
-def voted(far: NDArray[np.float32], right: NDArray[np.bool_], heat: float) -> NDArray[np.float64]:
-    """Log-probability of the gold tokens under the neighbours ``[M]``."""
-    found = np.empty(len(far))
-    for first in range(0, len(far), 4096):
-        scores = -far[first : first + 4096].astype(np.float64) / heat
-        share = np.exp(scores - scores.max(axis=1, keepdims=True))
-        found[first : first + 4096] = (share * right[first : first + 4096]).sum(axis=1) / share.sum(axis=1)
-    with np.errstate(divide="ignore"):
-        return np.log(found)
-
-
-def mixed(lm: NDArray[np.float64], votes: NDArray[np.float64], weight: NDArray[np.float64] | float) -> Any:
-    """Log-probability under the mixture ``[M]``."""
-    with np.errstate(divide="ignore"):
-        return np.logaddexp(np.log1p(-np.asarray(weight)) + lm, np.log(weight) + votes)
-
-
 def perplexities(memory: MemoryDatastore, own: Text, test: Text) -> dict[str, Any]:
     """What is chosen on one text and measured on the other."""
     far, right, _, _ = ask(memory, own)
     base = temperature(CorpusStore(memory).apart(64, K))
     tried = []
     for heat in (base * one for one in HEATS):
-        votes = voted(far, right, heat)
+        votes = log_votes(far, right, heat)
         weight = float(tune(own.lm, votes, far[:, 0], buckets=1).weights[0])
         tried.append((float(mixed(own.lm, votes, weight).mean()), heat, weight))
     _, heat, weight = max(tried)
-    buckets = tune(own.lm, voted(far, right, heat), far[:, 0])
+    buckets = tune(own.lm, log_votes(far, right, heat), far[:, 0])
     far, right, rows, seconds = ask(memory, test)
-    votes, plain = voted(far, right, heat), voted(far, right, base)
+    votes, plain = log_votes(far, right, heat), log_votes(far, right, base)
     groups = stretches(test.text, test.place)
     ways = {
         "default": mixed(test.lm, plain, 0.25),

@@ -45,8 +45,8 @@ def compare(
     from ragdecode.cli.open_model import check_target
     from ragdecode.cli.whole_file import write_whole
     from ragdecode.evaluation.report.run_folder import RunFolder
-    from ragdecode.evaluation.runs.compare import Side, pairs
     from ragdecode.evaluation.runs.compare import compare as compared
+    from ragdecode.evaluation.runs.pairing import Side, pairs
 
     check_target(html)
     folders = [RunFolder.open(a), RunFolder.open(b)]

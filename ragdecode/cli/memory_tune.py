@@ -92,7 +92,9 @@ def tune(
         progress.close()
     spec = _spec(opened, found, k, out)
     if found.gate is not None:
-        _write_gate(opened, found, out.with_suffix(".safetensors"))
+        from ragdecode.decoding.knn.gate import gate_bytes
+
+        write_whole(out.with_suffix(".safetensors"), gate_bytes(found.gate, _facts(opened)))
     write_whole(out, _yaml(spec))
     if as_json:
         click.echo(json.dumps({"tuning": str(out), "temperature": found.temperature, **found.figures}, indent=2))
@@ -171,21 +173,6 @@ def _yaml(spec: TuningSpec) -> str:
     data = spec.model_dump(mode="json", exclude_none=True)
     lines = ["# Written by: ragdecode memory tune\n"]
     return "".join([*lines, *(f"{key}: {json.dumps(value, ensure_ascii=False)}\n" for key, value in data.items())])
-
-
-def _write_gate(opened: OpenedMemory, found: Fitted, file: Path) -> None:
-    from ragdecode.decoding.knn.gate import save_gate
-    from ragdecode.errors import InputError
-
-    partial = file.with_name(f".{file.name}.partial")
-    assert found.gate is not None
-    try:
-        save_gate(found.gate, partial, _facts(opened))
-        partial.replace(file)
-    except OSError as error:
-        raise InputError(f"cannot write {file}: {error.strerror}", hint="name another place") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _lines(found: Fitted) -> list[str]:

@@ -44,7 +44,7 @@ _LAST = 3.0
     type=click.Path(path_type=Path, file_okay=False),
     default=Path(".ragdecode/service"),
     show_default=True,
-    help="Folder of uploads and the database.",
+    help="Folder of the database.",
 )
 @click.option("--shutdown", default=10.0, show_default=True, type=click.FloatRange(0, 600), metavar="SECONDS",
               help="How long answers may go on after SIGTERM.")  # fmt: skip

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib import import_module, util
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -16,11 +15,10 @@ from ragdecode.errors import RagDecodeError
 from ragdecode.service.bodies import ProblemBody
 from ragdecode.service.guard import Guard
 from ragdecode.service.problem import Problem
+from ragdecode.service.routes import ask, chat, conversations, health, page, pipelines, retrieve
 from ragdecode.service.service import Service
 from ragdecode.version import __version__
 
-#: Modules with a function ``router(service)``.
-_ROUTES = ("health", "ask", "retrieve", "pipelines", "conversations", "chat", "documents", "page")
 _PROBLEM = {"model": ProblemBody, "content": {"application/problem+json": {}}}
 
 
@@ -41,9 +39,8 @@ def create_app(service: Service) -> FastAPI:
         redoc_url=None,
         responses={status: {**_PROBLEM, "description": text} for status, text in _REFUSALS.items()},
     )
-    for name in _ROUTES:
-        if util.find_spec(f"ragdecode.service.routes.{name}") is not None:
-            app.include_router(import_module(f"ragdecode.service.routes.{name}").router(service))
+    for routes in (health, ask, retrieve, pipelines, conversations, chat, page):
+        app.include_router(routes.router(service))
     app.add_exception_handler(Problem, _told)
     app.add_exception_handler(RagDecodeError, _told)
     app.add_exception_handler(RequestValidationError, _invalid)
@@ -70,10 +67,8 @@ _REFUSALS: dict[int | str, str] = {
 
 
 def _response(request: Request, problem: Problem, param: str | None = None) -> Response:
-    if request.url.path.startswith(("/v1/chat", "/v1/models")):
-        return JSONResponse(problem.to_openai(param), problem.status, problem.headers)
-    told = problem.to_json(request.state.request_id)
-    return JSONResponse(told, problem.status, problem.headers, "application/problem+json")
+    told, kind = problem.response(request.url.path, request.state.request_id, param)
+    return JSONResponse(told, problem.status, problem.headers, kind)
 
 
 async def _told(request: Request, error: Exception) -> Response:

@@ -25,7 +25,6 @@ _log = logging.getLogger("ragdecode.service.requests")
 _MB = 1_000_000
 #: Paths that need no key: whether it lives, and the page, which asks for the key itself.
 _OPEN = re.compile(r"/|/page/.*|/health|/ready|/favicon\.ico")
-_OPENAI = re.compile(r"/v1/(chat|models)\b")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HEADERS = {
     "x-content-type-options": "nosniff",
@@ -197,9 +196,8 @@ class _Exchange:
 
     async def refuse(self, problem: Problem) -> None:
         """Answer with a problem."""
-        openai = _OPENAI.match(self._path)
-        body = json.dumps(problem.to_openai() if openai else problem.to_json(self.id)).encode()
-        kind = "application/json" if openai else "application/problem+json"
+        told, kind = problem.response(self._path, self.id)
+        body = json.dumps(told).encode()
         headers = {"content-type": kind, "content-length": str(len(body)), **problem.headers}
         if problem.status in (408, 413):
             headers["connection"] = "close"  # the rest of the body is not read

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import re
 from typing import Any
 
 from ragdecode.errors import InputError, RagDecodeError
 
 _log = logging.getLogger(__name__)
+_OPENAI = re.compile(r"/v1/(chat|models)\b")
 
 
 class Problem(Exception):  # noqa: N818 - named as RFC 9457 does
@@ -53,6 +55,12 @@ class Problem(Exception):  # noqa: N818 - named as RFC 9457 does
         message = f"{self.detail} ({self.hint})" if self.hint else self.detail
         code = {"no-such-pipeline": "model_not_found"}.get(self.code, self.code.replace("-", "_"))
         return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+    def response(self, path: str, request_id: str = "", param: str | None = None) -> tuple[dict[str, Any], str]:
+        """Body and content type for a path: OpenAI's clients read its errors, all others RFC 9457."""
+        if _OPENAI.match(path):
+            return self.to_openai(param), "application/json"
+        return self.to_json(request_id), "application/problem+json"
 
     @property
     def headers(self) -> dict[str, str]:

@@ -6,7 +6,6 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from ragdecode.models.progress import Progress
 from ragdecode.service.desk import Desk
@@ -35,9 +34,8 @@ class Service:
     Attributes:
         shelf: The pipelines by name.
         desk: Where questions wait.
-        storage: Documents, conversations and runs.
+        storage: Conversations.
         metrics: What `/metrics` tells.
-        library: The documents of the service; None until one is put in.
 
     Raises:
         InputError: The YAML of a pipeline is wrong.
@@ -68,7 +66,6 @@ class Service:
             seconds=limits.deadline_seconds,
         )
         self.metrics = Metrics(self.desk)
-        self.library: Any = None
         self._ready, self._closing = threading.Event(), threading.Event()
         self.failure: BaseException | None = None
 

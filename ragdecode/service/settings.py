@@ -15,18 +15,8 @@ class Limits(Settings):
     """Longest question or message; longer ones get 413."""
     body_mb: float = Field(default=2.0, gt=0)
     """Largest request that is no upload, in megabytes; larger ones get 413."""
-    upload_mb: float = Field(default=50.0, gt=0)
-    """Largest document, in megabytes; larger ones get 413 as soon as that many bytes have come."""
     upload_total_mb: float = Field(default=200.0, gt=0)
     """Largest upload, all of its documents together, in megabytes; larger ones get 413."""
-    upload_files: int = Field(default=20, ge=1)
-    """Documents of one upload; more get 413."""
-    documents: int = Field(default=10_000, ge=1)
-    """Uploaded documents that are kept; more get 409."""
-    parse_seconds: float = Field(default=60.0, gt=0)
-    """Longest time that reading one document may take; it is given up after that."""
-    parse_memory_mb: int = Field(default=4_096, ge=512)
-    """Memory that reading one document may take, in mebibytes, where the system can limit it."""
     passages: int = Field(default=50, ge=1)
     """Passages that a question may bring, and that `/v1/retrieve` returns at most."""
     messages: int = Field(default=100, ge=1)

@@ -1,4 +1,4 @@
-"""Documents, conversations and runs in a database: SQLite by default, PostgreSQL for those who need a shared one."""
+"""Conversations in a database: SQLite by default, PostgreSQL for those who need a shared one."""
 
 from __future__ import annotations
 
@@ -18,19 +18,6 @@ from ragdecode.errors import InputError, RunError
 
 _META = sql.MetaData()
 
-DOCUMENTS = sql.Table(
-    "documents",
-    _META,
-    sql.Column("id", sql.String(32), primary_key=True),
-    sql.Column("name", sql.Text, nullable=False),
-    sql.Column("source", sql.Text, nullable=False, unique=True),
-    sql.Column("sha256", sql.String(64), nullable=False, index=True),
-    sql.Column("bytes", sql.BigInteger, nullable=False),
-    sql.Column("state", sql.String(16), nullable=False),
-    sql.Column("reason", sql.Text),
-    sql.Column("passages", sql.Integer),
-    sql.Column("created", sql.String(40), nullable=False),
-)
 CONVERSATIONS = sql.Table(
     "conversations",
     _META,
@@ -45,16 +32,6 @@ MESSAGES = sql.Table(
     sql.Column("conversation", sql.String(32), sql.ForeignKey("conversations.id"), nullable=False, index=True),
     sql.Column("role", sql.String(16), nullable=False),
     sql.Column("content", sql.Text, nullable=False),
-    sql.Column("created", sql.String(40), nullable=False),
-)
-RUNS = sql.Table(
-    "runs",
-    _META,
-    sql.Column("id", sql.String(64), primary_key=True),
-    sql.Column("owner", sql.String(64), nullable=False, index=True),
-    sql.Column("pipeline", sql.String(100), nullable=False),
-    sql.Column("question", sql.Text, nullable=False),
-    sql.Column("record", sql.JSON, nullable=False),
     sql.Column("created", sql.String(40), nullable=False),
 )
 
@@ -81,36 +58,6 @@ class Storage:
     def close(self) -> None:
         """Let go of connections."""
         self._engine.dispose()
-
-    # documents
-
-    def documents(self) -> list[dict[str, Any]]:
-        """All uploaded documents, oldest first."""
-        return self._rows(sql.select(DOCUMENTS).order_by(DOCUMENTS.c.created, DOCUMENTS.c.id))
-
-    def document(self, identity: str) -> dict[str, Any] | None:
-        """A document."""
-        return next(iter(self._rows(sql.select(DOCUMENTS).where(DOCUMENTS.c.id == identity))), None)
-
-    def same_content(self, sha256: str) -> dict[str, Any] | None:
-        """A document with this content."""
-        return next(iter(self._rows(sql.select(DOCUMENTS).where(DOCUMENTS.c.sha256 == sha256))), None)
-
-    def add_document(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Keep a document; returns its row."""
-        row = {"reason": None, "passages": None, "created": now(), **row}
-        self._do(sql.insert(DOCUMENTS).values(**row))
-        return row
-
-    def set_document(self, identity: str, **values: Any) -> None:
-        """Change a document's state."""
-        self._do(sql.update(DOCUMENTS).where(DOCUMENTS.c.id == identity).values(**values))
-
-    def remove_document(self, identity: str) -> None:
-        """Forget a document."""
-        self._do(sql.delete(DOCUMENTS).where(DOCUMENTS.c.id == identity))
-
-    # conversations
 
     def new_conversation(self, owner: str) -> str:
         """Begin a conversation; returns its id."""
@@ -154,31 +101,14 @@ class Storage:
         rows = [{"conversation": conversation, "role": role, "content": text, "created": at} for role, text in messages]
         self._do(sql.insert(MESSAGES).values(rows))
 
-    # runs
-
-    def add_run(self, identity: str, owner: str, pipeline: str, question: str, record: dict[str, Any]) -> None:
-        """Keep what was answered."""
-        self._do(
-            sql.insert(RUNS).values(
-                id=identity, owner=owner, pipeline=pipeline, question=question, record=record, created=now()
-            )
-        )
-
-    def run(self, identity: str, owner: str) -> dict[str, Any] | None:
-        """What was answered; None if its owner has none of that id."""
-        return next(iter(self._rows(sql.select(RUNS).where(RUNS.c.id == identity, RUNS.c.owner == owner))), None)
-
     def _rows(self, statement: sql.Select[Any]) -> list[dict[str, Any]]:
-        with self._errors(), self._engine.connect() as connection:
+        with _Errors(), self._engine.connect() as connection:
             return [dict(row) for row in connection.execute(statement).mappings()]
 
     def _do(self, *statements: sql.Executable) -> None:
-        with self._errors(), self._engine.begin() as connection:
+        with _Errors(), self._engine.begin() as connection:
             for statement in statements:
                 connection.execute(statement)
-
-    def _errors(self) -> _Errors:
-        return _Errors()
 
 
 class _Errors:

@@ -73,8 +73,8 @@ def test_a_diagnosis_with_the_tuning_reads_the_same_weights(app):
         from ragdecode.decoding.knn.corpus_store import CorpusStore
         from ragdecode.decoding.knn.tuning import Buckets
         from ragdecode.evaluation.knn.asked import ask
-        from ragdecode.evaluation.knn.fitting import mixed
         from ragdecode.evaluation.knn.portions import portions
+        from ragdecode.evaluation.knn.votes import mixed
         from ragdecode.spec.load import load_document
 
         spec = load_document("tunings", "t").spec
@@ -143,10 +143,10 @@ def test_a_gate_that_does_not_belong_is_refused_before_decoding(app, damage):
     elif damage == "cut":
         gate.write_bytes(gate.read_bytes()[:200])
     else:
-        from ragdecode.decoding.knn.gate import load_gate, save_gate
+        from ragdecode.decoding.knn.gate import gate_bytes, load_gate
 
         found, facts = load_gate(gate)
-        save_gate(found, gate, {**facts, "model": "another"})
+        gate.write_bytes(gate_bytes(found, {**facts, "model": "another"}))
     rule = {"knn_lm": {"store": "memory", "by": "gate", "tuning": "t"}}
     tiny_app.write_pipeline(app, "q", search=True, index=INDEX, decode={"rule": rule, "max_new_tokens": 3})
     with pytest.raises(RagDecodeError, match="gate"):

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from ragdecode.decoding.engine import Engine
 from ragdecode.decoding.intervention import Evidence
-from ragdecode.decoding.knn.gate import Gate, save_gate
+from ragdecode.decoding.knn.gate import Gate, gate_bytes
 from ragdecode.decoding.monitors.signals import Signals, SignalsSettings
 from ragdecode.decoding.noise import gumbel
 from ragdecode.decoding.request import Request, Sampling, View
@@ -230,7 +230,7 @@ def gate_file(tmp_path, floor=0.0):
         gate.floor.fill_(floor)
         gate.scale.fill_(2.0)
         gate.network[-1].weight.mul_(30)
-    save_gate(gate.float(), tmp_path / "gate.safetensors", {"model": "tiny", "key": "ffn_input"})
+    (tmp_path / "gate.safetensors").write_bytes(gate_bytes(gate.float(), {"model": "tiny", "key": "ffn_input"}))
     return gate, str(tmp_path / "gate.safetensors")
 
 

@@ -76,7 +76,13 @@ class Gate(nn.Module):
         """
         probs = log_probs.exp()
         entropy = -torch.where(probs > 0, probs * log_probs, 0.0).sum(dim=-1)
-        scalars = [entropy, log_probs.amax(dim=-1), self.frequency[last], self.fertility[last]]
+        return self.joined(states, entropy, log_probs.amax(dim=-1), last)
+
+    def joined(
+        self, states: torch.Tensor, entropy: torch.Tensor, top: torch.Tensor, last: torch.Tensor
+    ) -> torch.Tensor:
+        """`features`, from the entropy of what the model predicts and the log-probability of its best token ``[N]``."""
+        scalars = [entropy, top, self.frequency[last], self.fertility[last]]
         columns = torch.stack([one.to(self.mean.dtype) for one in scalars], dim=-1)
         return torch.cat([states.to(self.mean.dtype), columns], dim=-1)
 
@@ -87,28 +93,28 @@ class Gate(nn.Module):
         found: torch.Tensor = torch.log_softmax(self.network(torch.cat([known[:, :-SCALARS], scalars], dim=-1)), dim=-1)
         return found
 
-    @torch.no_grad()
     def weight(self, states: torch.Tensor, log_probs: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
         """Weight of the memory ``[N]``, from 0 to below 1; see `features`."""
-        found = self(self.features(states, log_probs, last))[:, 1].exp().clamp(max=0.999)
+        return self.weight_of(self.features(states, log_probs, last))
+
+    @torch.no_grad()
+    def weight_of(self, features: torch.Tensor) -> torch.Tensor:
+        """The same, of `features` ``[N]``."""
+        found = self(features)[:, 1].exp().clamp(max=0.999)
         return torch.where(found < self.floor, torch.zeros_like(found), found)
 
 
-def save_gate(gate: Gate, path: Path, facts: Mapping[str, str]) -> None:
-    """Write a gate.
+def gate_bytes(gate: Gate, facts: Mapping[str, str]) -> bytes:
+    """A gate as the content of a safetensors file.
 
     Args:
         gate: The gate.
-        path: A safetensors file.
         facts: What it was trained for: ``model``, ``tokenizer``, ``dtype`` and ``key`` of the memory.
-
-    Raises:
-        OSError: The file cannot be written.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     metadata = {"format": FORMAT, "shape": json.dumps(gate.shape), **facts}
-    save_file({name: value.contiguous() for name, value in gate.state_dict().items()}, path, metadata)
+    return save({name: value.contiguous() for name, value in gate.state_dict().items()}, metadata)
 
 
 def load_gate(path: Path) -> tuple[Gate, dict[str, str]]:

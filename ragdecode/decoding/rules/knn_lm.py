@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -164,7 +165,7 @@ class KnnLm(Rule):
             InputError: There is none, it is too small, or it or the tuning is of something else.
         """
         if self.settings.store == MEMORY:
-            self._over(resources.get(MEMORY), tuple(sorted({*self.settings.leave_out})))
+            self._over(resources.get(MEMORY))
         elif (source := resources.get(PASSAGES)) is not None:
             self._check_tuning(source.facts)
         self._check_gate()
@@ -172,8 +173,7 @@ class KnnLm(Rule):
     def start(self, request: Request) -> Rule:
         """The rule over a memory, one for all requests that ask the same; or with the request's own passages."""
         if self.settings.store == MEMORY:
-            left_out = {*self.settings.leave_out, *request.resources.get("leave_out", ())}
-            return self._over(request.resources.get(MEMORY), tuple(sorted(left_out)))
+            return self._over(request.resources.get(MEMORY), request.resources.get("leave_out", ()))
         started = copy.copy(self)
         started._parts, started._spans = [], []
         if self.settings.read == "prompt":
@@ -241,7 +241,7 @@ class KnnLm(Rule):
             self._asking = self._in_prompt()
         return None if self._asking is None else self._asking.of(nodes)
 
-    def _over(self, memory: Any, left_out: tuple[str, ...]) -> KnnLm:
+    def _over(self, memory: Any, besides: Sequence[str] = ()) -> KnnLm:
         """The rule over a memory; the same object for the same one, so that requests are searched for together."""
         from ragdecode.decoding.knn.asking import Asking
         from ragdecode.decoding.knn.corpus_store import CorpusStore
@@ -251,6 +251,7 @@ class KnnLm(Rule):
                 "'knn_lm' has nothing to ask: the request brings no memory",
                 hint="add the store 'memory' to the index, or ask the passages (store: passages)",
             )
+        left_out = tuple(sorted({*self.settings.leave_out, *besides}))
         name = id(memory), left_out
         if name in self._known:
             return self._known[name]
@@ -318,10 +319,8 @@ class KnnLm(Rule):
             InputError: It does not fit.
         """
         tuning: TuningSpec | None = self.settings.tuning
-        for name in ("model", "tokenizer", "dtype", "key") if tuning is not None else ():
-            told, now = getattr(tuning, name), facts.get(name, "")
-            if told and now and told != now:
-                raise _differs("the tuning", name, told, now)
+        if tuning is not None:
+            _check_facts("the tuning", tuning.model_dump(), facts)
 
     def _check_gate(self) -> None:
         """Refuse a gate that cannot be read, or that is not the tuning's.
@@ -332,21 +331,23 @@ class KnnLm(Rule):
         tuning: TuningSpec | None = self.settings.tuning
         if self.settings.by != "gate" or tuning is None or tuning.gate is None:
             return
-        from pathlib import Path
-
         from ragdecode.decoding.knn.gate import load_gate
 
-        _, facts = load_gate(Path(tuning.gate))
-        for name in ("model", "tokenizer", "dtype", "key"):
-            told, now = facts.get(name, ""), getattr(tuning, name)
-            if told and now and told != now:
-                raise _differs("the gate", name, told, now)
+        _check_facts("the gate", load_gate(Path(tuning.gate))[1], tuning.model_dump())
 
 
-def _differs(what: str, name: str, told: Any, now: Any) -> InputError:
-    return InputError(
-        f"{what} of 'knn_lm' is for another {name}: {told}, now {now}", hint="tune again: ragdecode memory tune"
-    )
+def _check_facts(what: str, told: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Refuse what was made for another model or memory; what one side does not say is not compared.
+
+    Raises:
+        InputError: They differ.
+    """
+    for name in ("model", "tokenizer", "dtype", "key"):
+        if told.get(name) and now.get(name) and told[name] != now[name]:
+            raise InputError(
+                f"{what} of 'knn_lm' is for another {name}: {told[name]}, now {now[name]}",
+                hint="tune again: ragdecode memory tune",
+            )
 
 
 def _within(rule: KnnLm, first: int, stop: int) -> list[tuple[int, torch.Tensor]]:

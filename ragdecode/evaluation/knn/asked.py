@@ -59,18 +59,27 @@ class Asked:
 
     def votes(self, temperature: float) -> NDArray[np.float64]:
         """Log-probability of each token under the neighbours; minus infinity where none votes for it ``[M]``."""
-        found = np.zeros(len(self))
-        for first in range(0, len(self), _AT_ONCE):
-            far = self.distances[first : first + _AT_ONCE].astype(np.float64)
-            near = far[:, :1]
-            shares = np.exp(
-                -np.where(np.isfinite(near), far - np.where(np.isfinite(near), near, 0.0), np.inf) / temperature
-            )
-            own = (shares * self.right[first : first + _AT_ONCE]).sum(axis=1)
-            found[first : first + _AT_ONCE] = own / np.maximum(shares.sum(axis=1), np.finfo(np.float64).tiny)
-        with np.errstate(divide="ignore"):
-            logs: NDArray[np.float64] = np.log(found)
-        return logs
+        return log_votes(self.distances, self.right, temperature)
+
+
+def log_votes(distances: NDArray[np.float32], right: NDArray[np.bool_], temperature: float) -> NDArray[np.float64]:
+    """Log-probability under the neighbours; minus infinity where none votes for the token ``[M]``.
+
+    Args:
+        distances: Squared distances, nearest first; infinite where there is no neighbour ``[M, k]``.
+        right: Whether each votes for the token ``[M, k]``.
+        temperature: Of the votes.
+    """
+    found = np.zeros(len(distances))
+    for first in range(0, len(distances), _AT_ONCE):
+        far = distances[first : first + _AT_ONCE].astype(np.float64)
+        nearest = np.where(np.isfinite(far[:, :1]), far[:, :1], 0.0)
+        shares = np.exp(-(far - nearest) / temperature)
+        own = (shares * right[first : first + _AT_ONCE]).sum(axis=1)
+        found[first : first + _AT_ONCE] = own / np.maximum(shares.sum(axis=1), np.finfo(np.float64).tiny)
+    with np.errstate(divide="ignore"):
+        logs: NDArray[np.float64] = np.log(found)
+    return logs
 
 
 def ask(

@@ -16,6 +16,7 @@ import numpy as np
 from ragdecode.decoding.knn.tuning import Buckets, tune
 from ragdecode.errors import InputError
 from ragdecode.evaluation.knn.resampling import STRETCH, mean, stretches
+from ragdecode.evaluation.knn.votes import mixed
 from ragdecode.models.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def fit(asked: Asked, base: float, gate: GateTraining | None = None, progress: P
         progress("trying temperatures", step, len(HEATS))
         votes = own.votes(heat)
         weight = float(tune(own.lm, votes, own.distances[:, 0], buckets=1).weights[0])
-        tried.append((float(mixed(own.lm, votes, np.full(len(own), weight)).mean()), heat, weight))
+        tried.append((float(mixed(own.lm, votes, weight).mean()), heat, weight))
     _, heat, weight = max(tried)
     votes = own.votes(heat)
     buckets = tune(own.lm, votes, own.distances[:, 0])
@@ -122,10 +123,3 @@ def fit(asked: Asked, base: float, gate: GateTraining | None = None, progress: P
             "searched": float((own_weights > 0).mean()),
         }
     return Fitted(heat, weight, buckets, learnt, len(own), figures)
-
-
-def mixed(lm: NDArray[np.float64], votes: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64]:
-    """``log((1 - weight) exp(lm) + weight exp(votes))``; the model's own to the last bit at weight 0 ``[M]``."""
-    with np.errstate(divide="ignore"):
-        both = np.logaddexp(np.log1p(-weight) + lm, np.log(weight) + votes)
-    return np.where(weight > 0, both, lm)

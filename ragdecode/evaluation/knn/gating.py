@@ -97,15 +97,10 @@ def _loss(found: torch.Tensor, lm: torch.Tensor, votes: torch.Tensor) -> torch.T
 
 def weights(gate: Gate, own: Asked) -> NDArray[np.float64]:
     """Weight of the memory at tokens, as `Gate.weight` gives it ``[M]``."""
-    with torch.no_grad():
-        found = gate(_features(gate, own))[:, 1].exp().clamp(max=0.999)
-        told: NDArray[np.float64] = torch.where(found < gate.floor, 0.0, found).double().numpy()
+    told: NDArray[np.float64] = gate.weight_of(_features(gate, own)).double().numpy()
     return told
 
 
 def _features(gate: Gate, own: Asked) -> torch.Tensor:
     """The features of `Gate.features`, from what was kept of its inputs ``[M, W + 4]``."""
-    last = torch.from_numpy(own.last)
-    scalars = [torch.from_numpy(own.entropy), torch.from_numpy(own.top), gate.frequency[last], gate.fertility[last]]
-    columns = torch.stack([one.to(gate.mean.dtype) for one in scalars], dim=-1)
-    return torch.cat([torch.from_numpy(own.states), columns], dim=-1)
+    return gate.joined(*(torch.from_numpy(one) for one in (own.states, own.entropy, own.top, own.last)))

@@ -16,6 +16,21 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+def mixed(
+    lm: NDArray[np.float64], votes: NDArray[np.float64], weight: NDArray[np.float64] | float
+) -> NDArray[np.float64]:
+    """``log((1 - weight) exp(lm) + weight exp(votes))``; the model's own to the last bit at weight 0 ``[M]``.
+
+    Args:
+        lm: Log-probability of each token under the model ``[M]``.
+        votes: The same under the neighbours, minus infinity where none votes for it ``[M]``.
+        weight: Of the votes, from 0 to below 1 ``[M]``, or one for all.
+    """
+    with np.errstate(divide="ignore"):
+        both = np.logaddexp(np.log1p(-np.asarray(weight)) + lm, np.log(weight) + votes)
+    return np.where(np.asarray(weight) > 0, both, lm)
+
+
 @dataclass(frozen=True)
 class TokenVotes:
     """Tokens of texts, one array a figure ``[M]``.
@@ -60,8 +75,7 @@ class TokenVotes:
     def mixed(self) -> NDArray[np.float64]:
         """Log-probability of each token under the mixture ``[M]``; that of the model to the last bit at weight 0."""
         with np.errstate(divide="ignore"):
-            both = np.logaddexp(np.log1p(-self.weight) + self.lm, np.log(self.weight) + np.log(self.votes))
-        return np.where(self.weight > 0, both, self.lm)
+            return mixed(self.lm, np.log(self.votes), self.weight)
 
     @cached_property
     def gain(self) -> NDArray[np.float64]:

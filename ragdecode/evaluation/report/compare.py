@@ -14,7 +14,7 @@ from ragdecode.evaluation.report.plots.bars import Bar, bars_plot
 from ragdecode.evaluation.report.plots.scale import number
 from ragdecode.evaluation.report.run_cases import case_data, cases_section
 from ragdecode.evaluation.report.run_grid import short_names
-from ragdecode.evaluation.runs.compare import Pair, Side
+from ragdecode.evaluation.runs.pairing import Pair, Side
 from ragdecode.evaluation.runs.record import Record
 
 #: cases that a page holds

@@ -12,7 +12,8 @@ import pytest
 from ragdecode.errors import InputError
 from ragdecode.evaluation.paired import holm, permutation_test
 from ragdecode.evaluation.report.compare import page
-from ragdecode.evaluation.runs.compare import Side, compare, pairs
+from ragdecode.evaluation.runs.compare import compare
+from ragdecode.evaluation.runs.pairing import Side, pairs
 from ragdecode.evaluation.runs.record import Cell, Failure
 from ragdecode.evaluation.runs.summarise import summarise
 from tests.evaluation.report.chromium import after, needs_browser
